@@ -7,6 +7,7 @@ import gzip
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
+from mlops.commands.batch import _render
 from mlops.registry.stores import open_store
 from mlops.scoring import find_inputs, score
 from mlops.workflows import batch as work
@@ -141,6 +144,19 @@ def test_files_arms_and_columns(shop: Shop, tmp_path: Path) -> None:
     assert "no model takes these columns, which are ignored: `id`, `note`" in said.out
     with (tmp_path / "again.csv").open() as file:
         assert [line["arm"] for line in csv.DictReader(file)] == [line["arm"] for line in lines]
+
+
+def test_what_is_counted_of_a_job_that_was_continued(capsys: pytest.CaptureFixture[str]) -> None:
+    done = work.Batched(
+        "wine", "out", 1, 90, 80, 0, {"a": 6, "b": 4}, 3, {"a": 0.5, "b": 0.5}, {"a": "x", "b": "x"}
+    )
+    _render(Console(width=200), done)
+    said = capsys.readouterr().out
+    assert "90 rows of 1 file, 80 of them by an earlier run" in said
+    assert "a: 6 rows now, " in said
+    assert "of the rows scored now: 3 rows of units that keep" in said
+    _render(Console(width=200), replace(done, resumed=0))
+    assert "now" not in capsys.readouterr().out
 
 
 def test_a_job_that_was_ended_goes_on(shop: Shop, tmp_path: Path) -> None:

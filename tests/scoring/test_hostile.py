@@ -88,7 +88,7 @@ def test_a_row_that_unpacks_to_far_more(
 def test_rows_that_are_too_large_together(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streaming, "MAX_CHUNK", 1_000)
+    monkeypatch.setattr(streaming, "MAX_CHUNK", 1_200)
     source = tmp_path / name
     lines = ["n,z", *["1," + "a" * 400] * 5]
     if name == "a.jsonl":
@@ -98,6 +98,26 @@ def test_rows_that_are_too_large_together(
     (tmp_path / "out").rename(tmp_path / "first")
     with pytest.raises(InvalidInputError, match="3 rows have more than"):
         run(source.replace(tmp_path / f"b{source.suffix}"), rows=3, keep=("z",))
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("a.csv", ["n," + ",".join(f"c{at}" for at in range(20)), *["1" + "," * 20] * 3]),
+        ("a.jsonl", ['{"n": 1, "z": [{},{},{},{},{},{},{},{},{},{}]}'] * 3),
+        ("a.jsonl", ['{"n": 1, "z": [[],[],[],[],[],[],[],[],[],[]]}'] * 3),
+    ],
+)
+def test_cells_without_text_take_memory_too(
+    tmp_path: Path, name: str, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "MAX_CHUNK", 1_500)
+    source = tmp_path / name
+    source.write_text("\n".join(lines))
+    assert run(source, rows=1).rows == 3
+    (tmp_path / "out").rename(tmp_path / "first")
+    with pytest.raises(InvalidInputError, match="each cell counted as 32 bytes more"):
+        run(source)
 
 
 def _parquet(path: Path, columns: Sequence[tuple[str, Any]], pandas: bytes = b"") -> Path:
@@ -132,7 +152,9 @@ def test_parquet_that_holds_no_table(
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv", "jsonl"])
-@pytest.mark.parametrize("cell", [10**30, "\ud800", [[[99**50]]]])
+@pytest.mark.parametrize(
+    "cell", [10**30, "\ud800", [[[99**50]]], json.loads("[" * 300 + "]" * 300)]
+)
 def test_cells_that_have_no_form_in_a_file(tmp_path: Path, form: Form, cell: Any) -> None:
     source = tmp_path / "a.jsonl"
     source.write_text(json.dumps({"n": 1.5, "z": cell}))
@@ -141,7 +163,7 @@ def test_cells_that_have_no_form_in_a_file(tmp_path: Path, form: Form, cell: Any
     if form == "csv" and isinstance(cell, int):
         assert run(source, form, keep=("z",)).rows == 1
         return
-    with pytest.raises(InvalidInputError, match=f"no form in {form}"):
+    with pytest.raises(InvalidInputError, match=f"of column `z` has no form in {form}"):
         run(source, form, keep=("z",))
 
 
@@ -185,6 +207,29 @@ def test_two_jobs_in_one_folder(shop: Shop, tmp_path: Path) -> None:
     with claimed(tmp_path / ".one.csv.parts", private=True):
         assert shop.run(*words, f"{tmp_path}/one.csv").code == 7
     shop.ok(*words, f"{tmp_path}/one.csv")
+
+
+def test_a_link_where_parts_of_one_file_would_go(shop: Shop, tmp_path: Path) -> None:
+    assert shop.state.request is not None
+    rows = shop.state.request["dataframe_split"]["columns"]
+    (tmp_path / "rows.jsonl").write_text(json.dumps(dict.fromkeys(rows, 1.0)))
+    (tmp_path / "of-another").mkdir()
+    parts = tmp_path / ".one.csv.parts"
+    words = ("batch", "modelA", "--data", f"{tmp_path}/rows.jsonl", "--out", f"{tmp_path}/one.csv")
+    for target in ("of-another", "made-where-another-chose"):
+        parts.symlink_to(tmp_path / target)
+        said = shop.run(*words)
+        assert (said.code, "is a link" in said.err) == (3, True), said.err
+        parts.unlink()
+    assert [*(tmp_path / "of-another").iterdir()] == []
+    assert not (tmp_path / "made-where-another-chose").exists()
+    # Everybody could have put parts there.
+    parts.mkdir()
+    parts.chmod(0o777)
+    said = shop.run(*words)
+    assert (said.code, "lets others write" in said.err) == (3, True), said.err
+    parts.chmod(0o700)
+    shop.ok(*words)
 
 
 def test_where_parts_of_one_file_go_is_the_users_own(

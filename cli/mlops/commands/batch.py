@@ -106,17 +106,19 @@ def _render(out: Console, done: Batched) -> None:
     from rich.markup import escape
 
     before = f", {done.resumed:,} of them by an earlier run" if done.resumed else ""
+    now = " now" if done.resumed else ""
     files = "1 file" if done.files == 1 else f"{done.files:,} files"
     out.print(f"[bold]{escape(done.of)}[/]: {done.rows:,} rows of {files}{before}")
     for arm, count in done.by_arm.items():
         share = f"drawn with probability {done.shares[arm]:.4g}"
-        name = f"{arm}: {count:,} rows, {share}, " if len(done.by_arm) > 1 else ""
+        name = f"{arm}: {count:,} rows{now}, {share}, " if len(done.by_arm) > 1 else ""
         out.print(f"[dim]{escape(name)}executed by {escape(done.runtimes[arm])}[/]")
     if done.kept is not None:
         drawn = sum(done.by_arm.values()) - done.kept
+        scored = "of the rows scored now: " if done.resumed else ""
         out.print(
-            f"[dim]{done.kept:,} rows of units that keep their arm from an earlier revision, "
-            f"{drawn:,} rows drawn[/]"
+            f"[dim]{scored}{done.kept:,} rows of units that keep their arm from an earlier "
+            f"revision, {drawn:,} rows drawn[/]"
         )
     if done.ignored:
         names = ", ".join(f"`{escape(name)}`" for name in done.ignored[:_SHOWN_COLUMNS])

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 from mlops.errors import ConflictError, InvalidInputError
 
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_LINK = (errno.ELOOP, errno.ENOTDIR)
+_OF_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 @contextlib.contextmanager
@@ -23,13 +23,13 @@ def claimed(folder: Path, *, private: bool = False) -> Iterator[None]:
     kept out.
 
     Args:
-        folder: Where parts go.
+        folder: Where parts go, as it is named: a path without its links hides one.
         private: Whether it must be this user's own: in a folder where others may write, they could
             put parts there, or a link.
 
     Raises:
         ConflictError: Another job writes there.
-        InvalidInputError: It is to be private, and is another user's or a link.
+        InvalidInputError: It is to be private, and is another user's, open to others, or a link.
     """
     was_there = folder.exists()
     descriptor = _locked(folder, private=private)
@@ -45,12 +45,9 @@ def claimed(folder: Path, *, private: bool = False) -> Iterator[None]:
 
 def _locked(folder: Path, *, private: bool) -> int:
     while True:
-        folder.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
         descriptor = _opened(folder, private=private)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if folder.exists() and os.path.samestat(os.fstat(descriptor), folder.stat()):
-                return descriptor
         except BlockingIOError:
             os.close(descriptor)
             raise ConflictError(
@@ -58,26 +55,45 @@ def _locked(folder: Path, *, private: bool) -> int:
                 hint="Wait for it, or choose another `--out`.",
             ) from None
         except OSError:
+            # A file system without locks.
+            pass
+        if _is_there(folder, descriptor):
             return descriptor
         # A job that has finished removed it in the meantime.
         os.close(descriptor)
 
 
+def _is_there(folder: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), folder.stat())
+    except FileNotFoundError:
+        return False
+
+
 def _opened(folder: Path, *, private: bool) -> int:
     try:
-        descriptor = os.open(folder, _OPEN | (os.O_NOFOLLOW if private else 0))
-    except OSError as error:
-        if private and error.errno in _LINK:
-            raise _not_own(folder, "is a link") from error
-        raise
-    if private and os.fstat(descriptor).st_uid != os.geteuid():
+        folder.mkdir(mode=0o700 if private else 0o777, parents=True)
+        was_there = False
+    except FileExistsError:
+        was_there = True
+    if private and folder.is_symlink():
+        raise _not_own(folder, "is a link")
+    descriptor = os.open(folder, _OPEN | (os.O_NOFOLLOW if private else 0))
+    found = os.fstat(descriptor)
+    why = ""
+    if found.st_uid != os.geteuid():
+        why = "is another user's"
+    elif was_there and found.st_mode & _OF_OTHERS:
+        # Where a file system has one mode for all, a new folder has it, too.
+        why = "lets others write"
+    if private and why:
         os.close(descriptor)
-        raise _not_own(folder, "is another user's")
+        raise _not_own(folder, why)
     return descriptor
 
 
 def _not_own(folder: Path, why: str) -> InvalidInputError:
     return InvalidInputError(
         f"`{folder}`, where parts are to be kept for the time being, {why}.",
-        hint="Choose another `--out`, in a folder where only you may write.",
+        hint="Remove it, or choose another `--out`, in a folder where only you may write.",
     )

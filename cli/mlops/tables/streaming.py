@@ -31,8 +31,14 @@ _FORMS = {
     ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }  # fmt: skip
-#: Most characters of a row of a text file, as many as a request may have; and of a chunk.
-MAX_ROW, MAX_CHUNK = 16 * 1024 * 1024, 1024 * 1024 * 1024
+#: Most characters of a row of a text file, as many as a request may have.
+MAX_ROW = 16 * 1024 * 1024
+#: Most characters of a chunk, where each cell counts as `_PER_CELL` more: one without text takes
+#: memory, too.
+MAX_CHUNK = 1024 * 1024 * 1024
+_PER_CELL = 32
+# One of them stands beside each value of JSON, each name and each bracket.
+_SIGNS = (b",", b":", b"[", b"{")
 _Row = TypeVar("_Row")
 _KINDS: Mapping[type, str] = {bool: "boolean", int: "long", float: "double", str: "string"}
 
@@ -117,13 +123,13 @@ def _json_lines(path: Path, signature: Signature, rows: int) -> Iterator[Table]:
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, int, bytes]]:
-    """Yield number, length and text of each line that is not blank."""
+    """Yield number, size and text of each line that is not blank."""
     with _opened(path) as stream:
         lines = _Lines(path, stream)
         for number, line in enumerate(lines, 1):
             lines.read = 0
             if line.strip():
-                yield number, len(line), line
+                yield number, len(line) + _PER_CELL * sum(map(line.count, _SIGNS)), line
 
 
 def _delimited(
@@ -157,7 +163,9 @@ def _text_columns(
     """Yield lines and columns of so many rows, and again."""
     numbered = _text_rows(path, separator)
     _, header = next(numbered)
-    sized = ((line, sum(map(len, cells)), cells) for line, cells in numbered)
+    sized = (
+        (line, sum(map(len, cells)) + _PER_CELL * len(cells), cells) for line, cells in numbered
+    )
     while some := _taken(sized, rows, path):
         for line, cells in some:
             if len(cells) != len(header):
@@ -211,17 +219,18 @@ class _Lines(Generic[AnyStr]):
 
 
 def _taken(rows: Iterator[tuple[int, int, _Row]], most: int, path: Path) -> list[tuple[int, _Row]]:
-    """Take so many rows, each with its line and length.
+    """Take so many rows, each with its line and size.
 
     Raises:
         InvalidInputError: They are too large to be held at once.
     """
     some, size = [], 0
-    for line, length, row in itertools.islice(rows, most):
-        size += length
+    for line, of_row, row in itertools.islice(rows, most):
+        size += of_row
         if size > MAX_CHUNK:
             raise InvalidInputError(
-                f"`{path}`: {most:,} rows have more than {MAX_CHUNK >> 20} MiB.",
+                f"`{path}`: {most:,} rows have more than {MAX_CHUNK >> 20} MiB, each cell counted "
+                f"as {_PER_CELL} bytes more than its text.",
                 hint="Choose a smaller `--chunk-rows`.",
             )
         some.append((line, row))

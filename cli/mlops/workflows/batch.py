@@ -42,6 +42,7 @@ from mlops.scoring.writing import Form, merge
 from mlops.serving.predictions import rows_of
 from mlops.settings import Settings
 from mlops.spec.deployment import Arm, DeploymentSpec
+from mlops.spec.server import ServerState
 from mlops.spec.unit import salt_of
 from mlops.workflows.batch_draws import as_in_production
 
@@ -108,10 +109,17 @@ class _Arms:
 
     name: str
     scorers: list[Scorer]
-    spec: DeploymentSpec | None = None
+    # Of the deployment, from which everything about its draws is taken: a promotion in between
+    # would bring other arms.
+    state: ServerState | None = None
     key: bytes = b""
     runtimes: dict[str, str] = field(default_factory=dict)
     models: list[Model] = field(default_factory=list)
+
+    @property
+    def spec(self) -> DeploymentSpec | None:
+        """Of the live revision; None for a model alone."""
+        return self.state.launch.served.revision.spec if self.state else None
 
 
 def batch(
@@ -150,14 +158,18 @@ def batch(
         _check_not_input(inputs, target)
     with _arms(settings, ref, options.runtime) as arms:
         folder = target.with_name(f".{target.name}.parts") if target else None
-        store = open_store(str(folder) if folder else out, settings)
         with contextlib.ExitStack() as stack:
+            if folder is not None:
+                # Before a store follows links.
+                stack.enter_context(claimed(folder, private=True))
+            store = open_store(str(folder) if folder else out, settings)
             stack.callback(store.close)
-            if store.location.scheme == "file":
-                stack.enter_context(claimed(Path(store.location.prefix), private=bool(folder)))
+            if folder is None and store.location.scheme == "file":
+                stack.enter_context(claimed(Path(store.location.prefix)))
             job = _job(arms, options, form)
-            if arms.spec is not None:
-                job = replace(job, draw=as_in_production(settings, ref, job.draw, store))
+            if arms.state is not None:
+                draw = as_in_production(settings, ref, arms.state, job.draw, store)
+                job = replace(job, draw=draw)
             execute = _on_ray(arms, settings) if options.backend == "ray" else one_by_one
             done = score(job, inputs, store, on_progress, execute)
             if target is not None and folder is not None:
@@ -220,14 +232,16 @@ def _both(
 
 def _target(out: str, form: Form | None) -> tuple[Form, Path | None]:
     """Return the output's form, and the file, if it is to be one."""
-    if parse_location(out).scheme != "file":
+    location = parse_location(out)
+    if location.scheme != "file":
         return form or "parquet", None
-    named = _FORMS.get(Path(out).suffix.lower())
-    if named and not Path(out).is_dir():
+    target = Path(location.prefix) if out.startswith("file:") else Path(out).expanduser()
+    named = _FORMS.get(target.suffix.lower())
+    if named and not target.is_dir():
         if form and form != named:
             raise UsageError(f"`--format {form}` and the name `{out}` contradict each other.")
-        return named, Path(out)
-    if Path(out).is_file():
+        return named, target
+    if target.is_file():
         raise UsageError(
             f"`{out}` is a file.", hint="Name a folder, or a .parquet, .csv or .jsonl file."
         )
@@ -285,7 +299,7 @@ def _arms(settings: Settings, ref: str, runtime: str) -> Iterator[_Arms]:
     if ref in known_names(settings) and (state := read_server_state(places(settings, ref))):
         spec = state.launch.served.revision.spec
         key = places(settings, ref).key
-        arms.spec, arms.key = spec, key.read_bytes() if key.exists() else b""
+        arms.state, arms.key = state, key.read_bytes() if key.exists() else b""
     else:
         (version,) = resolve_all(settings, [ref])
         arms.name = version.label
@@ -302,7 +316,7 @@ def _arms(settings: Settings, ref: str, runtime: str) -> Iterator[_Arms]:
         pythons = isolate(settings, spec, [str(each) for each in folders], lambda _: None)
         for index, (arm, folder) in enumerate(zip(spec.arms, folders, strict=True)):
             python = pythons[index] if pythons else ""
-            chosen = spec.runtime if arms.spec and runtime == "auto" else runtime
+            chosen = spec.runtime if arms.state and runtime == "auto" else runtime
             loaded = load_model(folder, chosen, python=python)
             if loaded.process is not None:
                 stack.callback(loaded.process.close)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 from mlops.deployment.journals import has_journal, open_journal
-from mlops.deployment.runtime_files import places, read_server_state
 from mlops.errors import RemoteError
 from mlops.journal.terms import is_spec
 from mlops.policies.base import Contextual
@@ -25,7 +24,9 @@ from mlops.spec.server import ServerState
 from mlops.spec.unit import revisions_of_units
 
 
-def as_in_production(settings: Settings, name: str, draw: Draw, store: Store) -> Draw:
+def as_in_production(
+    settings: Settings, name: str, state: ServerState, draw: Draw, store: Store
+) -> Draw:
     """Return draws by the shares in force, in which units keep the arms that they have.
 
     A job that continues draws as it has begun.
@@ -33,16 +34,14 @@ def as_in_production(settings: Settings, name: str, draw: Draw, store: Store) ->
     Args:
         settings: The project's settings.
         name: The deployment.
-        draw: Draws by the weights of its live revision.
+        state: Of its server, when the arms were loaded.
+        draw: Draws by the weights of the revision in it.
         store: Where the parts go.
 
     Raises:
         ConflictError: What the job has begun with is damaged.
         RemoteError: The journal, which knows the arms of sticky units, cannot be read.
     """
-    state = read_server_state(places(settings, name))
-    if state is None:
-        return draw
     known = begun(store)
     shares = _shares(settings, name, state, draw.shares, known)
     if known is None:
@@ -85,7 +84,9 @@ def _kept(settings: Settings, name: str, state: ServerState) -> FirstArms | None
         return None
     with contextlib.closing(open_journal(settings, name, state)) as journal:
         events = journal.revision_events()
-        specs = {e.revision: from_dict(e.spec) for e in events if e.spec and is_spec(e)}
+        # Later ones have begun since the state was read.
+        before = [e for e in events if e.spec and is_spec(e) and e.revision < revision.number]
+        specs = {e.revision: from_dict(e.spec) for e in before}
         specs[revision.number] = revision.spec
         earlier = revisions_of_units(specs, revision.number)
         rollout = Rollout(revision.number)
