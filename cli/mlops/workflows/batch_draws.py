@@ -85,8 +85,8 @@ def _kept(settings: Settings, name: str, state: ServerState) -> FirstArms | None
     with contextlib.closing(open_journal(settings, name, state)) as journal:
         events = journal.revision_events()
         # Later ones have begun since the state was read.
-        before = [e for e in events if e.spec and is_spec(e) and e.revision < revision.number]
-        specs = {e.revision: from_dict(e.spec) for e in before}
+        before = [e for e in events if e.revision < revision.number]
+        specs = {e.revision: from_dict(e.spec) for e in before if e.spec and is_spec(e)}
         specs[revision.number] = revision.spec
         earlier = revisions_of_units(specs, revision.number)
         rollout = Rollout(revision.number)
