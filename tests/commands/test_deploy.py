@@ -20,6 +20,8 @@ import yaml
 
 from mlops.deployment.local import running, stay
 from mlops.deployment.runtime_files import is_alive
+from mlops.runtimes.load import load_model
+from mlops.workflows import batch as work
 from tests.commands.schemas import fits
 from tests.fixtures_deployment import Shop, wait_until
 
@@ -156,7 +158,7 @@ def test_a_first_model_that_fails(wine_shop: Shop, free_port: int) -> None:
     assert [entry.state for entry in wine_shop.ledger.history()] == ["failed"]
 
 
-def test_sticky_by_and_a_name_of_its_own(wine_shop: Shop) -> None:
+def test_sticky_by_and_a_name_of_its_own(wine_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A unit has one arm: in serving, after the weights have changed, and in files."""
     named = Shop(wine_shop.folder, "tasting")
     words = (
@@ -169,6 +171,7 @@ def test_sticky_by_and_a_name_of_its_own(wine_shop: Shop) -> None:
     again = named.ok(*words)
     for step in ("mlops feedback tasting", "mlops report tasting", "mlops stop tasting"):
         assert step in again.out + again.err
+    number = named.state.launch.served.revision.number
     spec = named.state.launch.served.revision.spec
     assert (spec.sticky_by, spec.reward) == ("field:alcohol", "absolute-error")
     request = named.state.request
@@ -196,7 +199,17 @@ def test_sticky_by_and_a_name_of_its_own(wine_shop: Shop) -> None:
         csv.writer(file).writerows(
             [names, *([unit if name == "alcohol" else 1.5 for name in names] for unit in range(90))]
         )
-    named.ok("deploy", "--name", "tasting", "--split", "99/1")
+
+    def load_late(*words: Any, **options: Any) -> Any:
+        monkeypatch.setattr(work, "load_model", load_model)
+        named.ok("deploy", "--name", "tasting", "--split", "99/1")
+        return load_model(*words, **options)
+
+    # Another revision, while the models of the one that is scored are loaded.
+    monkeypatch.setattr(work, "load_model", load_late)
+    lines, kept = score("before")
+    assert named.state.launch.served.revision.number > number
+    assert (kept, {line["propensity"] for line in lines}) == (0, {0.5})
     lines, kept = score("scored")
     assert kept == 40
     assert {line["alcohol"]: line["arm"] for line in lines[:40]} == arms
