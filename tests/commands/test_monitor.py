@@ -6,6 +6,7 @@ the audit trail name what drifted, and say that the answers became worse.
 
 from __future__ import annotations
 
+import html
 import re
 import urllib.request
 from collections.abc import Iterator
@@ -171,7 +172,8 @@ def test_before_and_after_the_wines_change(watched: Shop, hook: Receiver) -> Non
     page = read(f"{watched.state.url}/report")
     assert "Drift in " in page.partition('id="h-drift"')[2][:400]
     wait_until(lambda: "rmse" in "".join(hook.texts))
-    told = "\n".join(hook.texts[1:])
+    # As Slack shows it.
+    told = html.unescape("\n".join(hook.texts[1:]))
     for feature in drifted - {"prediction"}:
         kind = "statistic" if feature == joint.ALL else "feature"
         sentence = f"The {kind} `{feature}` no longer looks like its training data"
