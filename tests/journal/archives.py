@@ -228,6 +228,12 @@ def seen(journal: SqlJournal) -> dict[str, Any]:
         found[f"stream {after}"] = list(itertools.chain(*rows))
         tables = itertools.chain.from_iterable(each.features() for each in some)
         found[f"features {after}"] = [(t.names, cell) for t in tables for cell in _rows(t)]
+    return found | columns_of(journal)
+
+
+def columns_of(journal: SqlJournal) -> dict[str, Any]:
+    """Return every value of the columns that reports read, whatever the pieces are."""
+    found = {}
     for kind, pieces in (
         (RequestColumns, list(journal.request_columns([1]))),
         (OutcomeColumns, list(journal.outcome_columns([1]))),

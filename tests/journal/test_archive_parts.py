@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import Connection
 
 from mlops.journal import archive_parts
-from mlops.journal.columns import OutcomeColumns, RequestColumns, names
 from mlops.journal.sql import SqlJournal
+from tests.journal.archives import columns_of
 from tests.journal.rows import T0, decision, nonce, outcome
 
 _ROWS = 20
@@ -43,15 +43,7 @@ def _write(journal: SqlJournal) -> None:
 
 def _seen(journal: SqlJournal) -> dict[str, Any]:
     """Return all that is read of parts, whatever the pieces are."""
-    found: dict[str, Any] = {"traffic": journal.traffic()}
-    for kind, pieces in (
-        (RequestColumns, list(journal.request_columns([1]))),
-        (OutcomeColumns, list(journal.outcome_columns([1]))),
-    ):
-        for name in names(kind):
-            values = [repr(value) for piece in pieces for value in list(getattr(piece, name))]
-            found[f"{kind.__name__}.{name}"] = values
-    return found
+    return {"traffic": journal.traffic(), **columns_of(journal)}
 
 
 def _check(journal: SqlJournal, file: Path) -> None:

@@ -26,6 +26,17 @@ _EVERY_BYTES = 16 * 1024 * 1024
 # A journal's own size is asked for this often; in between what is kept is added to it.
 _SIZE_EVERY_S = 30.0
 
+_FREE = "Free space, or `mlops journal prune --older-than DAYS`."
+# A row that has lost its features leaves a gap in its page, which takes as much space as before.
+_SHRINK = (
+    "`mlops journal archive` makes it smaller beside the server; `mlops journal prune` does with "
+    "the server stopped, in PostgreSQL after `VACUUM FULL`."
+)
+_LAST = "its disk is full but for what feedback needs, requests wait to be recorded"
+_NEARLY = "its disk is nearly full, features are left out"
+_TOO_LARGE = "it is ten times as large as `[journal] max_mb`, features are left out"
+_KEPT_AGAIN = "there is space again, features are kept"
+
 #: Bytes of a disk in all, and free for this user.
 Space = tuple[int, int]
 
@@ -149,15 +160,3 @@ async def follow_size(size: Callable[[], int], limits: JournalLimits) -> None:
         except MlopsError as error:
             _LOG.info("the journal's size: %s", error.message)
         await asyncio.sleep(_SIZE_EVERY_S)
-
-
-_FREE = "Free space, or `mlops journal prune --older-than DAYS`."
-# A row that has lost its features leaves a gap in its page, which takes as much space as before.
-_SHRINK = (
-    "`mlops journal archive` makes it smaller beside the server; `mlops journal prune` does with "
-    "the server stopped, in PostgreSQL after `VACUUM FULL`."
-)
-_LAST = "its disk is full but for what feedback needs, requests wait to be recorded"
-_NEARLY = "its disk is nearly full, features are left out"
-_TOO_LARGE = "it is ten times as large as `[journal] max_mb`, features are left out"
-_KEPT_AGAIN = "there is space again, features are kept"
