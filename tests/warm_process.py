@@ -80,6 +80,16 @@ def take_own_ports() -> None:
     sockets._FIRST_PORT, sockets._LAST_PORT = first, first + _PORTS
 
 
+def start_consumers_late() -> None:
+    """Have servers start the process of their consumers when most tests are over.
+
+    It costs a processor 0.7 s. Tests of consumers have it at once: `eager_consumers`.
+    """
+    from mlops.serving import consumer_process
+
+    consumer_process._DELAY_S = 20.0
+
+
 def serve(line: socket.socket) -> tuple[dict[str, Any], list[int]]:
     """Fork for every order, and return it in the fork."""
     while True:
@@ -161,6 +171,7 @@ def main() -> None:
     pools = warm_up()
     share_requirements(sys.argv[2])
     take_own_ports()
+    start_consumers_late()
     order, files = serve(line)
     become(order, files)
     signal.signal(signal.SIGINT, signal.default_int_handler)

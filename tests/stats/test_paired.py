@@ -5,12 +5,7 @@ import pytest
 from scipy import stats
 
 from mlops.stats.arm_mean import mean_sequence
-from mlops.stats.paired import (
-    TIGHTEST_AT,
-    labels_depend,
-    paired_sequence,
-    weighted_sequence,
-)
+from mlops.stats.paired import TIGHTEST_AT, labels_depend, paired_sequence
 from tests.stats.tolerance import fewest, most
 
 
@@ -58,7 +53,7 @@ def test_rows_must_pair() -> None:
 
 def selective(
     runs: int, n: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Two equally good guesses of a profit, which is made and known only if the served one acts."""
     rng = np.random.default_rng(seed)
     truth = rng.normal(0.5, 1.0, (runs, n))
@@ -67,21 +62,19 @@ def selective(
     acts = guesses > 0
     labelled = np.take_along_axis(acts, arms[..., None], axis=2)[..., 0]
     profit = acts * truth[..., None]
-    return arms, profit[..., 1] - profit[..., 0], labelled, acts, guesses
+    return arms, profit[..., 1] - profit[..., 0], labelled, guesses
 
 
-def test_selective_labels_are_weighted_and_noticed() -> None:
+def test_selective_labels_mislead_and_are_noticed() -> None:
     runs, n = 60, 3000
     shares = np.tile([0.9, 0.1], (n, 1))
-    plain = weighed = noticed = 0
-    for arms, gap, labelled, acts, guesses in zip(*selective(runs, n, 4), strict=True):
+    plain = noticed = 0
+    for arms, gap, labelled, guesses in zip(*selective(runs, n, 4), strict=True):
         plain += mean_sequence(gap[labelled], tightest_at=TIGHTEST_AT).excludes().any().item()
-        weighed += weighted_sequence(gap, labelled, shares, acts).excludes().any().item()
         pattern = np.where(labelled, np.sign(guesses[:, 1] - guesses[:, 0]), 0).astype(int)
         noticed += labels_depend(arms, shares, labelled, pattern).depend
 
     assert plain > runs / 2
-    assert weighed <= most(runs, 0.05)
     assert noticed >= fewest(runs, 0.9)
 
 
@@ -98,22 +91,3 @@ def test_labels_that_come_to_all_alike_rarely_alarm() -> None:
     )
 
     assert alarms <= most(runs, 0.01)
-
-
-def test_a_label_without_a_cause_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no arm acts"):
-        weighted_sequence(
-            np.ones(1), np.array([True]), np.array([[0.5, 0.5]]), np.array([[False, False]])
-        )
-
-
-def test_weights_are_those_of_horvitz_and_thompson() -> None:
-    _, gap, labelled, acts, _ = (each[0] for each in selective(1, 4000, 6))
-    shares = np.tile([0.9, 0.1], (4000, 1))
-    chance = (acts * shares).sum(axis=1)
-
-    found = weighted_sequence(np.where(labelled, gap, np.nan), labelled, shares, acts)
-
-    values = (np.where(labelled, gap, 0.0)[chance > 0] / chance[chance > 0])[10:]
-    assert found.estimate[-1] == pytest.approx(values.mean())
-    assert found.ready[-1]

@@ -3,7 +3,6 @@
 Symbols:
     d_i     reward of the candidate on row i minus that of the baseline on row i
     p_ik    probability with which arm k served row i
-    pi_i    probability that row i gets a label, given what each arm answered
 
 Pairing removes what makes a row hard for both; the sequence is that of `arm_mean` on d, tuned for
 `TIGHTEST_AT` rows, since pairs decide early. Assumes rows are independent and in order of arrival;
@@ -13,12 +12,8 @@ has a range, `bounded.bounded_mean_sequence` of d needs no such assumption.
 
 Selective labels. Where truth becomes known only if the answer that was served was acted on, the
 labelled rows are those that the served arm liked: at 90/10 mostly the baseline's, and it looks the
-worse for them. If it is known for which answers a label comes, pi_i = sum over arms of p_ik
-1{k would act} is known, and 1{labelled} d_i / pi_i has the mean of d over all rows with pi_i > 0
-(Horvitz, Thompson, JASA 47, 1952); rows that no arm acts on are not compared (`weighted_sequence`).
-If it is not known, `labels_depend` tests whether among rows with the same pattern of answers the
-served arms of the labelled ones are still drawn by p; if not, the rows must not be compared
-unweighted.
+worse for them. `labels_depend` tests whether among rows with the same pattern of answers the served
+arms of the labelled ones are still drawn by p; if not, the rows must not be compared.
 """
 
 from dataclasses import dataclass
@@ -26,11 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops.stats.aipw import arm_scores, observations
 from mlops.stats.arm_mean import mean_sequence
-from mlops.stats.burn_in import MIN_EFFECTIVE, Opening, effective_outcomes
 from mlops.stats.sample_ratio import ALPHA, tilted_evidence
-from mlops.stats.sequence import ConfidenceSequence, sequence
+from mlops.stats.sequence import ConfidenceSequence
 
 TIGHTEST_AT = 500
 
@@ -70,54 +63,6 @@ def paired_sequence(
     """
     differences = _differences(candidate, baseline)
     return mean_sequence(differences, alpha=alpha, horizon=horizon, tightest_at=TIGHTEST_AT)
-
-
-def weighted_sequence(
-    differences: NDArray[np.floating],
-    labelled: NDArray[np.bool_],
-    probabilities: NDArray[np.floating],
-    acts: NDArray[np.bool_],
-    *,
-    alpha: float = 0.05,
-) -> ConfidenceSequence:
-    """Confidence sequence of the mean of d over all rows that may get a label.
-
-    Args:
-        differences: d, shape (n,); anything, also nan, where there is no label.
-        labelled: Whether the row got a label, shape (n,).
-        probabilities: p, of every arm at each row, shape (n, k).
-        acts: Whether a label would come if that arm had served the row, shape (n, k).
-        alpha: Probability that any interval, ever, misses.
-
-    Returns:
-        One interval per row with pi > 0. A row that had little chance of its label weighs much, and
-        most such rows have none: the variance is never below that of rows which all had the
-        smallest chance, as `scores.exchanged` does for two arms.
-
-    Raises:
-        ValueError: If a labelled row has pi = 0: labels do not come as `acts` says.
-    """
-    chance = np.where(acts, probabilities, 0.0).sum(axis=1)
-    if (labelled & (chance == 0)).any():
-        raise ValueError("a row has a label although no arm acts on it")
-    known = chance > 0
-    pi, label = chance[known], labelled[known]
-    gap = np.where(label, np.asarray(differences, dtype=np.float64)[known], 0.0)
-    values = gap / pi
-    seen = observations(np.zeros(values.size, dtype=np.int64), values, 1.0, 1.0)
-    own = arm_scores(seen, 0)
-    least = np.minimum.accumulate(pi) if pi.size else pi
-    lent = gap**2 / (pi * least)
-    opening = Opening(
-        (0,),
-        (np.cumsum(gap != 0, dtype=np.float64),),
-        effective_outcomes(lent, lent),
-        MIN_EFFECTIVE,
-    )
-    # The smallest chance so far counts for all rows so far.
-    variance = np.maximum(np.cumsum(own.residuals**2), np.cumsum(gap**2 / pi) / least)
-    scores = own.plug_in + own.residuals
-    return sequence(scores, variance, seen.importance, opening, alpha, tightest_at=TIGHTEST_AT)
 
 
 def labels_depend(
