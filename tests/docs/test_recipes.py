@@ -12,6 +12,7 @@ import pytest
 
 from mlops import plugins
 from mlops.serving import routes
+from tests.chance import by_chance
 from tests.docs.generated import ROOT
 from tests.docs.pages import Block, Reader, blocks
 from tests.fixtures_deployment import Shop, open_shop
@@ -79,6 +80,7 @@ def test_every_recipe_is_tried() -> None:
     assert {path.stem for path in _RECIPES.glob("*.md")} == set(_IN_ORDER)
 
 
+@by_chance
 def test_the_recipes(packager: Packager) -> None:
     for name in _IN_ORDER:
         packager.follow(_RECIPES / f"{name}.md")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chance import by_chance
 from tests.docs.generated import ROOT
 from tests.docs.pages import Reader, blocks
 from tests.fixtures_cluster import Namespace
@@ -24,11 +25,6 @@ _TUTORIALS = ROOT / "docs" / "tutorials"
 _GO_ON = ("own-server", "ci")
 
 
-#: By chance the split is in doubt at one look of 20; a reader would wait for more requests.
-_DOUBT = "further from the weights than they should"
-_TRIES = 4
-
-
 @pytest.fixture
 def reader(tmp_path: Path, empty_database: Path) -> Iterator[Reader]:
     require("curl", shutil.which("curl"), "there is no curl")
@@ -37,24 +33,14 @@ def reader(tmp_path: Path, empty_database: Path) -> Iterator[Reader]:
     somebody.close()
 
 
+@by_chance
 @pytest.mark.parametrize("name", ["wine", "classifier", "lightgbm", *_GO_ON])
 def test_a_tutorial(name: str, reader: Reader, request: pytest.FixtureRequest) -> None:
     page = _TUTORIALS / f"{name}.md"
     assert len(list(blocks(page))) > 3
-    for number in range(1, _TRIES + 1):
-        somebody = Reader(reader.folder / str(number), reader.database)
-        somebody.folder.mkdir()
-        if name in _GO_ON:
-            open_shop(request.getfixturevalue("trained_wine"), somebody.folder / "wine")
-        try:
-            somebody.follow(page)
-        except AssertionError as error:
-            if number == _TRIES or _DOUBT not in " ".join(str(error).split()):
-                raise
-        else:
-            return
-        finally:
-            somebody.close()
+    if name in _GO_ON:
+        open_shop(request.getfixturevalue("trained_wine"), reader.folder / "wine")
+    reader.follow(page)
 
 
 def test_the_tutorial_about_kubernetes(

@@ -8,10 +8,12 @@ import urllib.request
 
 import pytest
 
+from tests.chance import by_chance
 from tests.commands.schemas import fits
 from tests.fixtures_deployment import Shop
 
 
+@by_chance
 def test_both_models_are_asked_about_the_same_customers(wine_shop: Shop) -> None:
     wine_shop.ok("deploy", "--ab", "modelA", "modelB")
     assert wine_shop.run("report", "--paired").code == 5
@@ -37,7 +39,8 @@ def test_both_models_are_asked_about_the_same_customers(wine_shop: Shop) -> None
     # 400 requests do not decide what was earned; all arms asked about the same 400 rows do.
     assert report["comparisons"][0]["lower"] < 0 < report["comparisons"][0]["upper"]
     assert comparison["upper"] < 0
-    assert (report["verdict"]["decision"], report["verdict"]["winner"]) == ("keep", "modelA")
+    verdict = report["verdict"]
+    assert (verdict["decision"], verdict["winner"]) == ("keep", "modelA"), verdict
     assert report["paired"]["comparisons"] == [comparison]
     # The server's own report is the same, and stays so while it remembers its answers.
     for _ in range(2):
