@@ -83,6 +83,7 @@ def logged(folder: Path) -> list[dict[str, Any]]:
     return lines
 
 
+@pytest.mark.usefixtures("eager_consumers")
 def test_before_and_after_the_wines_change(watched: Shop, hook: Receiver) -> None:
     for command in ("drift", "quality"):
         silent = watched.run("monitor", command)

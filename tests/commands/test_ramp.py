@@ -24,6 +24,9 @@ _RAMP = (*_CANARY, "--ramp", "50,60,100", "--every", "1s", *_PLAN)
 # A bound, for machines that are busy.
 _AUTO_S = 600.0
 
+#: The first of them starts the server.
+pytestmark = pytest.mark.usefixtures("eager_consumers")
+
 
 @pytest.fixture(scope="module")
 def market(trained_wine: TrainedWine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:

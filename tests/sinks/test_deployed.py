@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jsonschema
 import pyarrow.dataset
+import pytest
 
 from tests.fixtures_deployment import Shop, wait_until
 from tests.sinks.receivers import Events, Receiver
@@ -32,6 +33,7 @@ def _append(shop: Shop, text: str) -> None:
         file.write(text)
 
 
+@pytest.mark.usefixtures("eager_consumers")
 def test_a_server_sends_its_log(wine_shop: Shop) -> None:
     events = Events()
     events.status = 503
