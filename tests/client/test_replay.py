@@ -190,7 +190,7 @@ def test_rows_get_the_types_of_the_deployed_model(tmp_path: Path, form: str) -> 
             "01067,3,maybe,2001-05-06,1,9",
             "line 3: column `garden` takes true or false, not",
         ),
-        ("01067,3,True,yesterday,1,9", "line 3: column `built` takes dates"),
+        ("01067,3,True,yesterday,1,9", "line 3: column `built` takes times"),
         ("01067,3,True,2001-05-06,big,9", "line 3: column `sqm` takes numbers, not `big`"),
     ],
 )

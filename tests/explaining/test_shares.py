@@ -53,14 +53,16 @@ def by_definition(f: Callable[[Any], Any], x: Any, background: Any) -> Any:
     return shares
 
 
-def saved(tmp_path: Path, model: Any, flavour: str = "sklearn") -> Explainable:
+def saved(
+    tmp_path: Path, model: Any, flavour: str = "sklearn", frame: pd.DataFrame = FRAME
+) -> Explainable:
     import importlib
 
     library = importlib.import_module(f"mlflow.{flavour}")
     from mlflow.models import infer_signature
 
     form = {"serialization_format": "cloudpickle"} if flavour == "sklearn" else {}
-    signature = infer_signature(FRAME)
+    signature = infer_signature(frame)
     library.save_model(model, tmp_path / "model", signature=signature, pip_requirements=[], **form)
     return Explainable.load(tmp_path / "model")
 
@@ -339,6 +341,24 @@ def test_texts_and_labels_are_sampled() -> None:
     assert said.output == "whether it gives this answer"
     assert (said.base[0], said.outputs[0]) == (0.0, 1.0)
     assert said.shares.sum() == pytest.approx(1.0)
+
+
+def test_rows_and_background_may_write_times_differently(tmp_path: Path) -> None:
+    from sklearn.linear_model import LinearRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    trained = pd.DataFrame({"pickup": pd.date_range("2026-05-01", periods=24, freq="h")})
+    hours = FunctionTransformer(_hours)
+    model = make_pipeline(hours, LinearRegression()).fit(trained, range(24))
+    rows = {"pickup": ["2026-05-01 20:00:00", "2026-05-01T22:00:00+02:00"]}
+    background = {"pickup": ["2026-05-01T04:00:00", "2026-05-01T06:00:00.000Z"]}
+    found = explain(saved(tmp_path, model, frame=trained), rows, background)
+    assert found.shares == pytest.approx(np.full((2, 1), 15.0))
+
+
+def _hours(frame: pd.DataFrame) -> Any:
+    return frame[["pickup"]].apply(lambda column: column.dt.hour).to_numpy()
 
 
 def test_answers_of_several_values_are_explained_as_a_whole(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mlops.protocols.base import Columns, Kind, Payload, ProtocolError, Records, Rows, Tensor
+from mlops.protocols.mlflow_scoring import MlflowScoringCodec
 from mlops.runtimes.base import LoadedModel, ServableModel
 from mlops.runtimes.load import load_model
 from mlops.runtimes.pyfunc import PyfuncRuntime
@@ -147,6 +149,36 @@ def test_cells_fit_their_column_or_are_refused(
         # Alone, and beside a good one, which pandas would make a column of objects.
         for form in (Rows([[cell]], ("x",)), Records([{"x": cell}, {"x": taken[0]}])):
             assert ask(model, form) is Kind.MISMATCH, (cell, form)
+
+
+def test_times_of_a_column_may_have_several_forms_and_zones(tmp_path: Path) -> None:
+    loaded = _typed(tmp_path, "datetime")
+    cells = ["2026-01-31T12:00:00Z", "2026-01-31 13:00:00.000+01:00", "20260131T1200", None, ""]
+
+    def sent(media: str, body: bytes) -> Payload:
+        return MlflowScoringCodec().decode(body, {"content-type": media}, loaded.signature).payload
+
+    def forms(cells: list[Json]) -> Iterator[Payload]:
+        rows = [{"x": cell} for cell in cells]
+        documents: list[dict[str, Json]] = [
+            {"dataframe_split": {"columns": ["x"], "data": [[cell] for cell in cells]}},
+            {"dataframe_records": rows},
+            *({key: value} for key in ("inputs", "instances") for value in (rows, {"x": cells})),
+            {"inputs": cells},
+        ]
+        yield from (sent("application/json", json.dumps(each).encode()) for each in documents)
+        yield sent("text/csv", "\n".join(["x", *(str(cell or '""') for cell in cells)]).encode())
+        yield Columns({"x": cells})
+        yield Rows([[cell] for cell in cells])
+
+    noon = np.datetime64("2026-01-31T12:00:00")
+    for form in forms(cells):
+        answer = np.asarray(loaded.model.predict(form, {}), dtype="datetime64[ns]")
+        assert (answer[:3] == noon).all(), form
+        assert np.isnat(answer[3:]).all(), form
+    for form in forms([cells[0], "31.01.2026"]):
+        with pytest.raises(ProtocolError, match=r"`x` takes times in.*row 1 has `31.01.2026`\.$"):
+            loaded.model.predict(form, {})
 
 
 @pytest.mark.parametrize("kind", ["float64", "float32", "int64"])

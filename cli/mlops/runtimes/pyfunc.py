@@ -2,7 +2,8 @@
 
 Rows are made into what MLflow's scoring server would hand to the model, by the functions that it
 uses, so that a model gets the same from both servers. Before that, cells that those functions
-would change silently are refused by column, row and value (`mlops.tables.fit`).
+would change silently are refused by column, row and value (`mlops.tables.fit`). Times are read
+here: MLflow takes the form of a column's first cell for all of them, and refuses a zone.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,9 @@ from mlops.runtimes.base import Batch, Runtime, first_line
 from mlops.runtimes.folder import ModelFolder
 from mlops.runtimes.frames import FrameBuilder, is_plain
 from mlops.runtimes.isolated import IsolatedModel
-from mlops.tables.fit import check, is_whole
+from mlops.tables.fit import check, is_whole, misfit_of
 from mlops.tables.signature import Column, Signature, read_signature
+from mlops.tables.times import NOT_A_TIME, nanoseconds, time_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,6 +103,7 @@ class PyfuncRuntime(Runtime):
         self._params = frozenset(str(param["name"]) for param in params)
         unnamed = [Column(str(i), kind) for i, kind in enumerate(signature.unnamed)]
         self._columns = signature.columns or tuple(unnamed)
+        self._times = {c.name: c for c in self._columns if c.type == "datetime"}
         self._checked = bool(signature.hinted or signature.tensor or self._columns) and not any(
             column.type == "any" for column in self._columns
         )
@@ -182,7 +185,9 @@ class PyfuncRuntime(Runtime):
         if self._signature.hinted:
             is_json = source is not None and source.form != "csv"
             return (source.value if source and is_json else _values(payload)), given
-        misfit = check(self._columns, self._cells(payload))
+        # Times are looked at where they are read.
+        others = [column for column in self._columns if column.type != "datetime"]
+        misfit = check(others, self._cells(payload))
         if misfit is not None:
             raise ProtocolError(Kind.MISMATCH, str(misfit))
         return self._frame_or_array(payload), given
@@ -259,12 +264,32 @@ class PyfuncRuntime(Runtime):
             # Written as floats, which only protobuf and JavaScript do, they are whole anyway.
             if column.type in ("long", "integer", "boolean") and column.name in frame:
                 frame[column.name] = _exact(frame[column.name])
+        # Columns without names are numbered, as those of a frame without names are.
+        for name in [name for name in frame if str(name) in self._times]:
+            cells = _times(self._times[str(name)], frame[name].tolist())
+            frame[name] = np.array(cells, dtype=np.int64).view("datetime64[ns]")
         return cast_df_types_according_to_schema(frame, self._schema)
 
     def _parsed(self, form: str, value: object) -> Any:  # noqa: ANN401 - arrays, or what MLflow makes
         from mlflow.utils.proto_json_utils import parse_tf_serving_input
 
+        if self._times:
+            value = self._with_times(value)
         return parse_tf_serving_input({form: value}, self._schema)
+
+    def _with_times(self, value: object) -> object:
+        """Write the times of JSON rows, or columns, in the one form that NumPy reads."""
+        of = self._times.get
+        if isinstance(value, dict):
+            return {name: _time_texts(of(name), cells) for name, cells in value.items()}
+        if isinstance(value, list) and any(isinstance(row, dict) for row in value):
+            return [
+                {name: _time_texts(of(name), cell, at) for name, cell in row.items()}
+                if isinstance(row, dict)
+                else row
+                for at, row in enumerate(value)
+            ]
+        return _time_texts(self._columns[0], value) if len(self._columns) == 1 else value
 
 
 def open_pyfunc(model: ModelFolder) -> PyfuncRuntime:
@@ -288,6 +313,26 @@ def _exact(cells: pd.Series) -> pd.Series:
     if cells.dtype.kind != "O":
         return cells
     return cells.map(lambda cell: int(cell) if isinstance(cell, float) else cell)
+
+
+def _times(column: Column, cells: Iterable[object], first: int = 0) -> list[int]:
+    """Return the nanoseconds of times, of which the first is in row `first`."""
+    found = []
+    for row, cell in enumerate(cells, first):
+        time = nanoseconds(cell)
+        if time is None:
+            raise ProtocolError(Kind.MISMATCH, str(misfit_of(column, cell, row)))
+        found.append(time)
+    return found
+
+
+def _time_texts(column: Column | None, cells: Any, row: int = 0) -> Any:  # noqa: ANN401 - JSON values
+    """Return a list of times, or one, in one form; cells of other columns, of None, as they are."""
+    if column is None:
+        return cells
+    times = _times(column, cells if isinstance(cells, list) else [cells], row)
+    texts = [None if time == NOT_A_TIME else time_text(time) for time in times]
+    return texts if isinstance(cells, list) else texts[0]
 
 
 def _check_whole(values: object) -> None:

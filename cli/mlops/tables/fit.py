@@ -3,7 +3,8 @@
 MLflow casts: a number written as text is a number, and true is 1. So does mlops, if the cast loses
 nothing. Where MLflow's server would change a value silently (1.5 to 1 in a column of whole
 numbers, "no" to true in one of booleans, an integer of 40 bits to its lower 32, 20240101 to a
-nanosecond of 1970), the cell is refused here.
+nanosecond of 1970), the cell is refused here. Times are read here, each by itself
+(`mlops.tables.times`), where MLflow wants one form in a column and no zone.
 
 Specification: `cast_df_types_according_to_schema` in `mlflow/utils/proto_json_utils.py` and
 `_enforce_schema` in `mlflow/models/utils.py` of MLflow 3.17.
@@ -13,14 +14,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import datetime as dt
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlops.tables.cells import MISSING
 from mlops.tables.signature import Column
+from mlops.tables.times import nanoseconds
 
 #: Limits of MLflow's types of whole numbers.
 LIMITS = {"long": (-(2**63), 2**63 - 1), "integer": (-(2**31), 2**31 - 1)}
@@ -32,7 +31,7 @@ _EXPECTED = {
     "boolean": "true or false",
     "string": "text",
     "binary": "base64",
-    "datetime": "dates in ISO 8601, such as 2024-05-01 or 2024-05-01T12:00:00",
+    "datetime": "times in ISO 8601 from 1678 to 2261, such as 2024-05-01 or 2024-05-01T12:00:00Z",
 }
 _ABSENT = type(None)
 # Cells of these types alone fit without a look at each.
@@ -44,7 +43,6 @@ _FITTING: dict[str, frozenset[type]] = {
     "boolean": frozenset({bool}),
     "string": frozenset({str, int, float, bool, _ABSENT}),
 }
-_DATE = re.compile(r"\s*[0-9]{4}-?[0-9]{2}(-?[0-9]{2})?([T ].*)?\s*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +143,6 @@ def _is_base64(cell: object) -> bool:
     return True
 
 
-def _is_date(cell: object) -> bool:
-    if isinstance(cell, str):
-        # pandas reads more than ISO 8601, and guesses at the order of day and month.
-        return cell in MISSING or _DATE.fullmatch(cell) is not None
-    return cell is None or isinstance(cell, dt.date) or (isinstance(cell, float) and cell != cell)
-
-
 _FITS: dict[str, Callable[[Any], bool]] = {
     "double": is_number,
     "float": is_number,
@@ -160,5 +151,5 @@ _FITS: dict[str, Callable[[Any], bool]] = {
     "boolean": lambda cell: isinstance(cell, bool | int | float) and cell in (0, 1),
     "string": lambda cell: not isinstance(cell, list | dict),
     "binary": _is_base64,
-    "datetime": _is_date,
+    "datetime": lambda cell: nanoseconds(cell) is not None,
 }

@@ -13,6 +13,7 @@ from mlops.tables.delimited import separator_of
 from mlops.tables.documents import read_json
 from mlops.tables.reading import file_bytes, is_parquet, unpacked
 from mlops.tables.signature import Signature
+from mlops.tables.times import nanoseconds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,6 +87,7 @@ def _text(data: bytes, kinds: tuple[tuple[str, str], ...]) -> pd.DataFrame:
 
 def _as(column: pd.Series[Any], kind: str) -> pd.Series[Any]:
     """Give a column the signature's type where its cells allow it."""
+    import numpy as np
     import pandas as pd
 
     if kind in _CASTS and column.dtype.kind in "iufb":
@@ -95,7 +97,9 @@ def _as(column: pd.Series[Any], kind: str) -> pd.Series[Any]:
         cells = typed(["" if pd.isna(cell) else cell for cell in column], kind)
         whole = kind == "boolean" and set(map(type, cells)) == {bool}
         return pd.Series(cells, index=column.index, dtype=bool if whole else object)
-    if kind == "datetime" and column.dtype.kind == "O":
-        times = pd.to_datetime(column, format="ISO8601", errors="coerce")
-        return times if times.notna().sum() == column.notna().sum() else column
+    if kind == "datetime" and (column.dtype.kind == "O" or getattr(column.dtype, "tz", None)):
+        times = [nanoseconds(cell) for cell in column.tolist()]
+        if None not in times:
+            found = np.array(times, dtype=np.int64).view("datetime64[ns]")
+            return pd.Series(found, index=column.index)
     return column
