@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import html
 import re
 import sqlite3
@@ -286,6 +287,38 @@ def test_numbers_are_drawn_over_the_training_data(
     assert all(0 <= y <= 1000 for y in heights)
     # The highest bin of one of them reaches the top.
     assert min(heights) == 0
+
+
+_DAYS = profile_feature([dt.datetime(2026, 5, 1 + n % 31, tzinfo=dt.UTC) for n in range(310)])
+
+
+@pytest.mark.parametrize(
+    ("profile", "cells", "count", "ends"),
+    [
+        (_DAYS, ["2026-05-20T10:00:00Z", "2026-05-20 10:00", "?", None], 2, ("05-01", "05-31")),
+        (_DAYS, ["2026-04-01"] * 9, 9, ("2026-04-01", "2026-05-31")),
+        (None, ["2026-05-20T10:00:00", "2026-05-20T10:00:30"], 2, ("10:00:00", "10:00:29")),
+        (_DAYS, [1e300, "9999-01-01"], 0, ("2026-05-01 00:00", "2026-05-31 00:00")),
+    ],
+    ids=["within", "before", "no profile", "beyond"],
+)
+def test_times_are_drawn_as_dates(
+    profile: Any, cells: list[Any], count: int, ends: tuple[str, str]
+) -> None:
+    drawn = draw(profile, cells)
+    assert drawn is not None
+    assert drawn.count == count
+    shown = [drawn.written(each) for each in (drawn.low, drawn.high)]
+    assert all(end in text for end, text in zip(ends, shown, strict=True)), shown
+    known = [drawn.written(each) for each in drawn.medians if each is not None]
+    assert known
+    assert all(text.startswith("2026-") for text in known)
+
+
+def test_texts_that_are_not_all_times_are_categories() -> None:
+    drawn = draw(None, ["2026-05-20", "soon"])
+    assert drawn is not None
+    assert len(drawn.bars) == 2
 
 
 def test_categories_are_bars() -> None:

@@ -97,6 +97,22 @@ def test_values_are_text_and_none_is_of_hidden_features(journal: SqlJournal) -> 
     assert "What each arm answered lately" in found["drift"]
 
 
+def test_values_of_refused_requests_are_not_drawn(journal: SqlJournal) -> None:
+    names = json.dumps(["alcohol", "grape", "city"]).encode()
+    refused = [
+        Decision(
+            nonce=(_REQUESTS + n).to_bytes(12, "big"), time_ms=START_MS + n, revision=1, arm=0,
+            propensity=0.5, n_rows=1, latency_us=900, status=400, protocol="mlflow",
+            features=names + b"\n" + json.dumps([[1.0, "refused", "x"]]).encode(), predictions=None,
+        )
+        for n in range(3 * _REQUESTS)
+    ]  # fmt: skip
+    before = part(desk_of(journal, "drift"), "drift", 1)["html"]
+    journal.append(refused, [])
+    assert part(desk_of(journal, "drift"), "drift", 1)["html"] == before
+    assert "median" in before
+
+
 def test_answers_that_are_texts_are_said_to_be_compared() -> None:
     paid = watch_feature(None)
     paid.take(["paid"] * 1_009, np.zeros(1_009, dtype=np.int64))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from mlops.consumers.base import Batch, Context
 from mlops.journal.json_text import as_json
-from mlops.journal.records import RevisionEvent
+from mlops.journal.records import Decision, RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring import drift
 from mlops.monitoring.drift import PREDICTION, DriftFold, watch
@@ -159,6 +160,27 @@ def test_without_training_data_the_first_requests_are_the_reference(journal: Sql
     assert {each.feature for each in found.drifted} == {"colour"}
     assert stream(found, "colour").against == "first requests"
     assert stream(found, "colour").rows == 700
+
+
+def test_times_are_compared_as_such(journal: SqlJournal) -> None:
+    start = dt.datetime(2026, 5, 1, tzinfo=dt.UTC)
+
+    def asked(at: int, hours: float) -> Decision:
+        time = start + dt.timedelta(hours=hours)
+        text = time.isoformat() if at % 2 else f"{time:%Y-%m-%d %H:%M:%S}"
+        return decision(at, [{"pickup": text if at % 10 else None}])
+
+    rng = np.random.default_rng(12)
+    journal.append([asked(n, rng.uniform(0, 500)) for n in range(1_500)], [])
+    trained = profile_feature([start + dt.timedelta(hours=n / 2) for n in range(1_000)])
+    for profiles in ({"pickup": trained}, {"pickup": None}):
+        assert stream(look(journal, profiles), "pickup").kind == "time"
+    unmoved = stream(look(journal, {"pickup": None}), "pickup")
+    assert (unmoved.alarm, unmoved.strange) == (False, 0)
+    assert unmoved.missing_before == pytest.approx(0.1)
+    journal.append([asked(n, rng.uniform(600, 800)) for n in range(1_500, 2_000)], [])
+    moved = stream(look(journal, {"pickup": None}), "pickup")
+    assert (moved.alarm, moved.strange) == (True, 0)
 
 
 def test_what_the_journal_does_not_keep_is_counted(journal: SqlJournal) -> None:

@@ -1,22 +1,26 @@
 """Two distributions of one feature drawn over each other: training data, and the newest requests.
 
 Both are shares of their own number, so that their areas are equal. Numbers share bins of equal
-width; what is beyond the range is drawn at its end. Categories are bars side by side.
+width; what is beyond the range is drawn at its end. Times are numbers, seconds since 1970, written
+as dates. Categories are bars side by side.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlops.charts import SIZE
+from mlops.monitoring.verdict_text import number
 from mlops.stats.profiles import Categories, Distribution, FeatureProfile
+from mlops.tables.times import seconds
 
 _BINS = 24
 _LARGEST = 1e300
@@ -24,6 +28,10 @@ _CATEGORIES = 6
 _OTHER = "others"
 # Beyond these shares of the newest values an axis does not stretch.
 _TAIL = (0.005, 0.995)
+# About the year 9900: Python's dates end soon after.
+_LAST_SECOND = 2.5e11
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_HOUR, _MONTH = 3600.0, 30 * 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,7 @@ class Drawn:
         medians: Of both; None where there is none.
         count: Newest values that are drawn.
         bars: Categories, in place of the paths.
+        are_times: Whether `low`, `high` and the medians are seconds since 1970.
     """
 
     before: str = ""
@@ -62,6 +71,17 @@ class Drawn:
     medians: tuple[float | None, float | None] = (None, None)
     count: int = 0
     bars: tuple[Bar, ...] = ()
+    are_times: bool = False
+
+    def written(self, value: float | None) -> str:
+        """Write a number of the axis, or a time with the digits that its length asks for."""
+        if not self.are_times or value is None:
+            return number(value)
+        length = self.high - self.low
+        form = "%Y-%m-%d" if length > _MONTH else "%Y-%m-%d %H:%M"
+        if length < _HOUR:
+            form = "%Y-%m-%d %H:%M:%S"
+        return f"{_EPOCH + dt.timedelta(seconds=value):{form}}"
 
 
 def draw(profile: FeatureProfile | None, cells: Sequence[Any]) -> Drawn | None:
@@ -72,6 +92,10 @@ def draw(profile: FeatureProfile | None, cells: Sequence[Any]) -> Drawn | None:
         cells: Newest values, as JSON has them.
     """
     there = [cell for cell in cells if cell is not None]
+    times = _times(profile, there)
+    if times is not None:
+        drawn = numbers(profile.numbers if profile else None, times)
+        return replace(drawn, are_times=True) if drawn else None
     if profile is not None and profile.numbers is not None:
         # A text among numbers is counted as strange; it hides nothing else.
         # Integers beyond the largest number would overflow it.
@@ -157,6 +181,22 @@ def _numbers(cells: Sequence[Any]) -> NDArray[np.float64] | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return found[can_be_drawn(found)]
+
+
+def _times(profile: FeatureProfile | None, cells: Sequence[Any]) -> NDArray[np.float64] | None:
+    """Return the times among the cells as seconds since 1970, (m,); None for another feature.
+
+    Without a profile it is one of times if all of its cells are.
+    """
+    if profile is not None and profile.kind != "time":
+        return None
+    found = [seconds(cell) if isinstance(cell, str) else cell for cell in cells]
+    if profile is None and not (
+        cells and all(isinstance(c, str) for c in cells) and None not in found
+    ):
+        return None
+    known = [each for each in found if isinstance(each, int | float) and abs(each) < _LAST_SECOND]
+    return np.array(known, dtype=np.float64)
 
 
 def _categories(before: Categories, cells: Sequence[Any]) -> Drawn | None:

@@ -23,6 +23,7 @@ from mlops.stats.profile_document import PROFILE_FILE, from_json
 from mlops.stats.profiles import FeatureProfile
 
 _CARDS = 24
+_FAILED = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +165,17 @@ def _profiles(look: Look) -> tuple[Mapping[str, FeatureProfile], Mapping[str, Jo
 
 
 def _columns(look: Look, joint: Mapping[str, Joint]) -> Mapping[str, list[Any]]:
-    """Return the newest values of each feature, and of statistics of several."""
+    """Return the newest values of each feature, and of statistics of several.
+
+    As in what is compared, those of requests that were refused do not count.
+    """
     found: dict[str, list[Any]] = {}
-    for table in (each for batch in look.newest for each in batch.features()):
+    for decisions, table in ((some, each) for some in look.newest for each in some.features()):
         names = table.names or ()
+        every = np.flatnonzero(decisions.statuses[table.requests] < _FAILED)
         for name in names:
-            found.setdefault(name, []).extend(table.column(name))
-        every = np.arange(len(table.requests))
+            cells = table.column(name)
+            found.setdefault(name, []).extend([cells[row] for row in every.tolist()])
         for name, statistic in joint.items():
             if set(statistic.columns) <= set(names):
                 numbers = [table.numbers(column, every) for column in statistic.columns]

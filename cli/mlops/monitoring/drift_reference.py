@@ -18,13 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.stats.exchangeability import Bins, cut
-from mlops.stats.profiles import MAX_SAMPLE, MAX_TEXT, Categories, FeatureProfile
+from mlops.stats.profiles import (
+    MAX_SAMPLE,
+    MAX_TEXT,
+    Categories,
+    FeatureProfile,
+    profile_feature,
+)
+from mlops.tables.times import seconds
 
 _SEED = 20_26
 _LEAST = 10
 _PART = 5
 _LARGEST = float(np.finfo(np.float64).max)
 _NUMBERS = ("number", "time")
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 class Reference:
@@ -131,6 +139,16 @@ class Reference:
         return [text[:MAX_TEXT] for text in texts if text not in self._named]
 
 
+def profile_of_requests(cells: Sequence[Any]) -> FeatureProfile:
+    """Describe a feature by values of requests, where JSON has written times as texts."""
+    there = [cell for cell in cells if not _is_missing(cell)]
+    times = [seconds(cell) if isinstance(cell, str) else None for cell in there]
+    if None in times or not times:
+        return profile_feature(cells)
+    moments = [_EPOCH + dt.timedelta(seconds=t) for t in times if t is not None]
+    return profile_feature([*moments, *[None] * (len(cells) - len(there))])
+
+
 def _category_codes(
     categories: Categories, missing: int
 ) -> tuple[NDArray[np.float64], dict[str, int]]:
@@ -195,10 +213,4 @@ def _number(cell: Any) -> float | None:  # noqa: ANN401 - JSON data
 
 
 def _seconds(cell: object) -> float | None:
-    if not isinstance(cell, str):
-        return _number(cell)
-    try:
-        time = dt.datetime.fromisoformat(cell)
-    except ValueError:
-        return None
-    return (time if time.tzinfo else time.replace(tzinfo=dt.UTC)).timestamp()
+    return seconds(cell) if isinstance(cell, str) else _number(cell)

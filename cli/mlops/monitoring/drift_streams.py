@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.monitoring.course import Course
-from mlops.monitoring.drift_reference import Reference
+from mlops.monitoring.drift_reference import Reference, profile_of_requests
 from mlops.stats.exchangeability import Exchangeability
-from mlops.stats.profiles import MAX_TEXT, FeatureProfile, profile_feature
+from mlops.stats.profiles import MAX_TEXT, FeatureProfile
 
 Against = Literal["training", "first requests"]
 
@@ -136,7 +136,7 @@ class WatchedStream:
         """Compare a completed season."""
         if self.reference is None:
             if len(self.first) == WARM_UP:
-                self._begin(profile_feature([cell for _, cell in self.first]))
+                self._begin(profile_of_requests([cell for _, cell in self.first]))
                 self.first, self.rows = [], 0
         elif self.pool is not None:
             self._bet_shuffled(self.pool, time_ms)
@@ -160,7 +160,7 @@ class WatchedStream:
             self.first.extend(map(_short, cells[:used]))
             cells, times_ms = cells[used:], times_ms[used:]
             if len(self.first) == WARM_UP:
-                self._begin(profile_feature(self.first))
+                self._begin(profile_of_requests(self.first))
                 self.first = []
         if self.reference is None or not len(cells):
             return
