@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops.rewards import REWARDS, Answer, Terms, Value
+from mlops.rewards import REWARDS, Answer, Terms
 
 NAMES = REWARDS.names()
 values = (
@@ -27,9 +28,9 @@ TERMS = Terms((0, "6"), {"6": {"0": 2.5}})
 
 
 @pytest.mark.parametrize("name", NAMES)
-@given(prediction=answers, truth=values, terms=st.sampled_from([Terms(), TERMS]))
+@given(prediction=answers, truth=answers, terms=st.sampled_from([Terms(), TERMS]))
 def test_a_reward_is_finite_and_in_its_range_or_says_why_there_is_none(
-    name: str, prediction: Answer, truth: Value, terms: Terms
+    name: str, prediction: Answer, truth: Any, terms: Terms
 ) -> None:
     reward = REWARDS.load(name)
     value, reason = None, ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,6 +139,10 @@ def test_losses_are_those_of_scikit_learn() -> None:
         ("exact", {"score": 1.0}, 1, "prediction is an object with 1 key, truth is a number"),
         ("log-loss", [0.5, 0.5], 2, "the truth is none of the classes `0`, `1`"),
         ("log-loss", [3.0, 4.0], 1, "not a probability per class"),
+        ("squared-error", [1.4, 2.0], [1, 2, 3], "prediction is a list of 2, truth is a list of 3"),
+        ("absolute-error", [1.4, 2.0], {"a": 1, "b": 2}, "truth is an object with 2 keys"),
+        ("exact", 1, [1, 2], "prediction is a number, truth is a list of 2"),
+        ("log-loss", [0.5, 0.5], [0, 1], "the truth is none of the classes"),
         ("brier", "spam", "ham", "prediction is text, truth is text"),
         ("exact", [0.5, 0.5], "setosa", "the truth is none of the classes"),
         ("cost", "ham", "egg", "none of those that the cost matrix names"),
@@ -151,10 +156,31 @@ def test_a_missing_reward_says_why(
 
 
 @pytest.mark.parametrize(
+    ("prediction", "truth"),
+    [
+        ([1.0, 2.0], [2.0, 5.0]),
+        ({"a": 1.0, "b": 2.0}, {"b": 5.0, "a": 2.0}),
+        ({"a": 1.0, "b": 2.0}, [2.0, 5.0]),
+    ],
+)
+def test_of_several_outputs_errors_have_a_mean(prediction: Answer, truth: Any) -> None:
+    assert REWARDS.load("squared-error")(prediction, truth) == -(1 + 9) / 2
+    assert REWARDS.load("absolute-error")(prediction, truth) == -(1 + 3) / 2
+    assert REWARDS.load("exact")(prediction, truth) == 0
+    assert REWARDS.load("exact")(prediction, prediction) == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["squared-error", "absolute-error", "exact", "log-loss"])
+def test_numbers_without_names_may_be_outputs_or_probabilities(name: str) -> None:
+    assert not misfit(REWARDS.load(name), "vector")
+
+
+@pytest.mark.parametrize(
     ("kind", "name"),
     [
         ("text", "exact"), ("boolean", "exact"), ("whole", "exact"), ("number", "squared-error"),
-        ("probabilities", "log-loss"), ("several", "given"), ("", "squared-error"),
+        ("probabilities", "log-loss"), ("several", "given"), ("vector", "log-loss"),
+        ("", "squared-error"),
     ],
 )  # fmt: skip
 def test_the_reward_follows_from_what_a_model_answers(kind: AnswerKind, name: str) -> None:

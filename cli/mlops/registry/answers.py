@@ -52,8 +52,8 @@ def read_answer_kind(model: ModelVersion) -> AnswerKind:
 def answer_kind(mlmodel: Mapping[str, Any]) -> AnswerKind:
     """Say what the model of a parsed MLmodel file answers for a row; empty if it does not say.
 
-    Several unnamed numbers a row are taken for probabilities: nothing distinguishes them from other
-    vectors, and the first feedback does.
+    Nothing distinguishes several unnamed numbers a row that are probabilities from other vectors;
+    the first feedback does.
 
     >>> answer_kind({"flavors": {"python_function": {"predict_fn": "predict_proba"}}})
     'probabilities'
@@ -78,6 +78,6 @@ def _kind(output: Mapping[str, Any]) -> AnswerKind:
         wide = len(spec["shape"]) > 2 or (len(spec["shape"]) == 2 and spec["shape"][1] != 1)
         if not wide:
             return kind
-        return "probabilities" if kind == "number" and len(spec["shape"]) == 2 else "several"
+        return "vector" if kind == "number" and len(spec["shape"]) == 2 else "several"
     name = output.get("type")
     return _KINDS.get(name, "other") if isinstance(name, str) else "other"

@@ -24,9 +24,10 @@ Range: TypeAlias = tuple[float, float]
 #: propensities: with 1e10 outcomes of arms drawn once in 10,000 that is 1e266, inside a double.
 LARGEST = 1e60
 #: What a model answers for a row, as far as its files say: `several` values that are not said to
-#: be probabilities, `other` for what no built-in reward compares, empty if unknown.
+#: be probabilities, a `vector` of numbers without names that may be, `other` for what no built-in
+#: reward compares, empty if unknown.
 AnswerKind = Literal[
-    "number", "whole", "boolean", "text", "probabilities", "several", "other", ""
+    "number", "whole", "boolean", "text", "probabilities", "several", "vector", "other", ""
 ]  # fmt: skip
 #: What is measured of an arm besides its reward.
 Measure = Literal["rmse", "mae", "accuracy", "log_loss", "brier", "auc"]
@@ -66,7 +67,9 @@ class Reward:
     Attributes:
         name: As in `--reward`.
         derive: Pure function of one row's prediction and truth; None where only clients know the
-            reward and send it. Raises `ValueError` with the reason where there is none.
+            reward and send it. The truth of a model with several outputs may be a list, by
+            position, or an object, by name. Raises `ValueError` with the reason where there is
+            none.
         meaning: What it is, as a clause for after "the reward is".
         gain: Sentence for a report, with `{winner}`, `{amount}`, `{unit}` and `{than}`.
         scale: `{amount}` is the difference of rewards times this.

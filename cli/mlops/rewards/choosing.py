@@ -14,6 +14,7 @@ _IN_WORDS: dict[AnswerKind, str] = {
     "text": "text",
     "probabilities": "probabilities",
     "several": "several values a row",
+    "vector": "probabilities, or several numbers a row",
     "other": "no plain values",
     "": "something that no signature names, so this is a guess",
 }
@@ -30,12 +31,15 @@ def default_reward(kind: AnswerKind) -> str:
     >>> default_reward("text"), default_reward("number"), default_reward("probabilities")
     ('exact', 'squared-error', 'log-loss')
     """
+    if kind == "vector":
+        kind = "probabilities"
     return next(name for name in REWARDS if kind in REWARDS.load(name).default_for)
 
 
 def misfit(reward: Reward, kind: AnswerKind) -> str:
     """Say why a reward cannot be derived from what a model answers; empty if it can, or may."""
-    if not kind or kind in reward.compares or not reward.is_derived:
+    kinds = {"probabilities", "several"} if kind == "vector" else {kind}
+    if not kind or kinds & reward.compares or not reward.is_derived:
         return ""
     return (
         f"it answers {answers_in_words(kind)}, and `{reward.name}` cannot be derived from that; "

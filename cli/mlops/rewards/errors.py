@@ -3,38 +3,43 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
-from mlops.rewards.base import Answer, Floats, Reward, Terms, Value
-from mlops.rewards.kinds import is_single, pair_of
+from mlops.rewards.base import Answer, Floats, Reward, Terms
+from mlops.rewards.kinds import pair_of, pairs_of
 
-_ERROR = "minus the {} difference of prediction and truth: 0 is perfect, and less error is more "
+_ERROR = (
+    "minus the {} difference of prediction and truth, of several outputs their mean: 0 is perfect, "
+    "and less error is more "
+)
 _GAIN = "The {} error of {{winner}} is {{amount}} lower per {{unit}} than that of {{than}}."
 
 
-def difference(prediction: Answer, truth: Value) -> float:
-    """Return prediction - truth.
+def differences(prediction: Answer, truth: Answer) -> list[float]:
+    """Return prediction - truth of each output.
 
     Raises:
-        ValueError: They are not numbers, or too far apart.
+        ValueError: They are not numbers, not as many, or too far apart.
     """
     try:
-        if not is_single(prediction):
-            raise TypeError
-        found = float(prediction) - float(truth)  # type: ignore[arg-type]  # None raises TypeError
+        # None raises TypeError, as does what cannot be paired.
+        pairs: Any = pairs_of(prediction, truth)
+        found = [float(answer) - float(true) for answer, true in pairs]
     except (TypeError, ValueError, OverflowError):
         raise ValueError(pair_of(prediction, truth)) from None
-    return _finite(found)
+    return [_finite(each) for each in found]
 
 
-def _squared(prediction: Answer, truth: Value, terms: Terms) -> float:
-    found = difference(prediction, truth)
-    return -_finite(found * found)
+def _squared(prediction: Answer, truth: Answer, terms: Terms) -> float:
+    found = differences(prediction, truth)
+    return -_finite(sum(each * each for each in found) / len(found))
 
 
-def _absolute(prediction: Answer, truth: Value, terms: Terms) -> float:
-    return -abs(difference(prediction, truth))
+def _absolute(prediction: Answer, truth: Answer, terms: Terms) -> float:
+    found = differences(prediction, truth)
+    return -_finite(sum(map(abs, found)) / len(found))
 
 
 def _squared_of_many(predictions: Floats, truths: Floats) -> Floats:
@@ -67,7 +72,7 @@ SQUARED_ERROR = Reward(
     gain=_GAIN.format("squared"),
     unit="squared units of the truth",
     span=(-math.inf, 0.0),
-    compares=frozenset({"number", "whole", "boolean"}),
+    compares=frozenset({"number", "whole", "boolean", "several"}),
     default_for=frozenset({"number", ""}),
     measures=("rmse", "mae"),
     derive_many=_squared_of_many,
@@ -80,7 +85,7 @@ ABSOLUTE_ERROR = Reward(
     gain=_GAIN.format("absolute"),
     unit="units of the truth",
     span=(-math.inf, 0.0),
-    compares=frozenset({"number", "whole", "boolean"}),
+    compares=frozenset({"number", "whole", "boolean", "several"}),
     measures=("rmse", "mae"),
     derive_many=_absolute_of_many,
 )

@@ -29,7 +29,7 @@ def kind_of(value: Answer) -> str:
     return f"a list of {len(value)}"
 
 
-def pair_of(prediction: Answer, truth: Value) -> str:
+def pair_of(prediction: Answer, truth: Answer) -> str:
     """Say what prediction and truth are.
 
     >>> pair_of([0.1, 0.9], 1)
@@ -41,6 +41,57 @@ def pair_of(prediction: Answer, truth: Value) -> str:
 def is_single(answer: Answer) -> TypeGuard[Value]:
     """Whether an answer is one value, not several."""
     return isinstance(answer, str) or not isinstance(answer, Sequence | Mapping)
+
+
+def outputs_in(answer: Answer) -> list[Value]:
+    """Return the values of an answer or a truth, in order.
+
+    >>> outputs_in(3.0), outputs_in([1, 2]), outputs_in({"a": 1, "b": 2})
+    ([3.0], [1, 2], [1, 2])
+    """
+    # Nearly all are, and the other tests take longer.
+    if answer is None or isinstance(answer, bool | int | float | str):
+        return [answer]
+    return list(answer.values()) if isinstance(answer, Mapping) else list(answer)
+
+
+def pairs_of(prediction: Answer, truth: Answer) -> list[tuple[Value, Value]] | None:
+    """Pair an answer with its truth: one pair, or one for each of several outputs.
+
+    Outputs without names are paired by position; where both have names, by name.
+
+    Returns:
+        None if one cannot be the truth of the other.
+
+    >>> pairs_of(3.0, 4.0), pairs_of({"a": 1, "b": 2}, {"b": 4, "a": 3})
+    ([(3.0, 4.0)], [(2, 4), (1, 3)])
+    >>> pairs_of([1, 2], [3, 4]), pairs_of([1, 2], [3, 4, 5]), pairs_of([1, 2], 3)
+    ([(1, 3), (2, 4)], None, None)
+    """
+    if is_single(prediction) and is_single(truth):
+        return [(prediction, truth)]
+    if is_single(prediction) or is_single(truth):
+        return None
+    if isinstance(truth, Mapping):
+        if not isinstance(prediction, Mapping) or prediction.keys() != truth.keys():
+            return None
+        pairs = [(prediction[name], truth[name]) for name in truth]
+    else:
+        answers, truths = outputs_in(prediction), outputs_in(truth)
+        if len(answers) != len(truths):
+            return None
+        pairs = list(zip(answers, truths, strict=True))
+    return pairs if pairs and all(is_single(each) for pair in pairs for each in pair) else None
+
+
+def are_numbers(prediction: Answer, truth: Answer) -> bool:
+    """Whether an answer and its truth are numbers, or several numbers each.
+
+    >>> are_numbers(1, 2.5), are_numbers([1, 2], [3, 4]), are_numbers([1, 2], 3)
+    (True, True, False)
+    """
+    pairs = pairs_of(prediction, truth) or [(None, None)]
+    return all(is_number(each) for pair in pairs for each in pair)
 
 
 def is_number(value: object) -> TypeGuard[int | float]:

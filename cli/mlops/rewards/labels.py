@@ -28,7 +28,7 @@ def is_unknown(prediction: Answer, truth: Value, known: Sequence[Collection[Valu
     >>> is_unknown("paid", "PAID ", [("late", "paid"), ()])
     False
     """
-    if not known or not all(known) or _is_among(truth, known):
+    if not is_single(truth) or not known or not all(known) or _is_among(truth, known):
         return False
     if not is_single(prediction):
         return True
