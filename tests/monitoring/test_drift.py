@@ -216,6 +216,14 @@ def test_answers_drift_too(journal: SqlJournal) -> None:
     assert alarm.feature == PREDICTION
 
 
+def test_answers_of_several_values_are_not_compared_and_a_reader_learns_it(
+    journal: SqlJournal,
+) -> None:
+    rng = np.random.default_rng(12)
+    journal.append([decision(i, [row(rng)], predictions=[[1.0, 2.0]]) for i in range(20)], [])
+    assert "an answer has several values" in stream(look(journal), PREDICTION).why_not
+
+
 def test_an_old_profile_has_no_sample(journal: SqlJournal) -> None:
     numbers = PROFILES["alcohol"].numbers
     assert numbers is not None

@@ -106,6 +106,22 @@ def test_without_a_figure_the_first_judged_are_the_reference(numbers: SqlJournal
     assert measure(look(numbers, {}), "rmse").alarm
 
 
+def test_errors_of_several_outputs_are_pooled(tmp_path: Path) -> None:
+    journal, rng = opened(tmp_path, "given"), np.random.default_rng(2)
+    truths, errors = rng.normal(6, 1, (600, 2)), rng.normal(0, [0.5, 3], (600, 2))
+    pairs = list(zip((truths + errors).tolist(), truths.tolist(), strict=True))
+    # A truth that no answer can be compared with does not decide what is measured.
+    judge(journal, [([1.0, 2.0], 1.0), *pairs])
+    found = look(journal, {"rmse": 2.2, "mae": 2.0})
+    assert {each.measure for each in found.streams} == {"rmse", "mae"}
+    assert measure(found, "rmse").value == pytest.approx(np.sqrt((errors**2).mean()))
+    assert measure(found, "mae").value == pytest.approx(np.abs(errors).mean())
+    judged = found.judged[0]
+    assert (judged.rows, judged.not_compared) == (600, 1)
+    assert judged.why_not == "prediction is a list of 2, truth is a number"
+    journal.close()
+
+
 def test_probabilities_must_be_right_and_calibrated(tmp_path: Path) -> None:
     journal, rng = opened(tmp_path, "brier"), np.random.default_rng(5)
     chance = rng.uniform(0.1, 0.9, 3_000)

@@ -50,6 +50,7 @@ _BY_REQUEST = (
     "sample of those that came: there every arm's features are compared in the requests of all "
     "arms, and answers are not compared."
 )
+_SEVERAL = "not compared, as an answer has several values: outputs, or probabilities by class"
 _ANSWERS_HELD = "not compared, as the policy chooses the arm by the request"
 #: Name of each feature of a model, or of a statistic of several, to what its training data had;
 #: None if not known.
@@ -257,9 +258,12 @@ class DriftFold(ModelFold[WatchedModel]):
     def _found(self, stream: Stream) -> Stream:
         """Say of answers that are not compared now why."""
         key = self.arms[stream.arm][1]
-        if stream.feature != PREDICTION or self.revision not in self._by_request[key]:
+        if stream.feature != PREDICTION:
             return stream
-        return replace(stream, why_not=_ANSWERS_HELD)
+        if self.revision in self._by_request[key]:
+            return replace(stream, why_not=_ANSWERS_HELD)
+        many = self._models[key].several and not stream.rows
+        return replace(stream, why_not=_SEVERAL) if many else stream
 
     def _by_request_note(self) -> Iterator[str]:
         numbers = sorted({number for each in self._by_request.values() for number in each})

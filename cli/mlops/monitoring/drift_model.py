@@ -68,6 +68,7 @@ class WatchedModel:
         self.answers: WatchedStream = watch_feature(None, season_ms)
         self.offset = offset
         self.requests = self.left_out = self.without = 0
+        self.several = False
         # Units of the day, and the decision that the day began with.
         self._seen: set[bytes] = set()
         self._day = self._day_began = 0
@@ -117,6 +118,7 @@ class WatchedModel:
         cells, times = [], []
         for position in np.flatnonzero(rows):
             answers = decisions.predictions_of(int(position)) or []
+            self.several = self.several or any(isinstance(cell, list | dict) for cell in answers)
             plain = [cell for cell in answers if isinstance(cell, bool | int | float | str)]
             plain = plain[:1] if rows[position] == _FIRST_ROW else plain
             cells += plain
@@ -191,6 +193,7 @@ class WatchedModel:
             "requests": self.requests,
             "left_out": self.left_out,
             "without": self.without,
+            "several": self.several,
             "day_began": self._day_began,
         }
 
@@ -204,6 +207,7 @@ class WatchedModel:
         made.answers = restored_stream(document["answers"])
         made.offset, made.requests = document["offset"], document["requests"]
         made.left_out, made.without = document["left_out"], document["without"]
+        made.several = document.get("several", False)
         made._day_began = document["day_began"]
         return made
 

@@ -140,7 +140,8 @@ class _Arm:
     def label(self, seen: Observation, reward: str) -> None:
         """Take a label, in the order in which they came."""
         if not self.measures:
-            names = measures_for(reward, seen.prediction, seen.truth)
+            # A truth that cannot be compared counts as such.
+            names = measures_for(reward, seen.prediction, seen.truth) or ("error_rate",)
             kinds = powered_kinds(names, len(likely_of(seen.prediction, self.terms)))
             self.measures = [_Estimate(kind) for kind in kinds]
         for each in self.measures:

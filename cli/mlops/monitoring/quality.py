@@ -1,6 +1,6 @@
 """Quality from truth: how far predictions are off, in all and over time.
 
-    rmse, mae   of numbers, in units of the truth
+    rmse, mae   of numbers, in units of the truth; of several outputs over all of them together
     accuracy    share of labels equal to the truth; of probabilities the most likely class counts
     log_loss    mean negative logarithm of the probability of the true class, capped as the reward
     brier       mean squared distance of the probabilities from the truth, as the reward has it
@@ -27,7 +27,7 @@ from mlops.rewards.base import NO_TERMS, Measure, Reward, Terms
 from mlops.rewards.brier import BRIER
 from mlops.rewards.errors import ABSOLUTE_ERROR, SQUARED_ERROR
 from mlops.rewards.exact import EXACT
-from mlops.rewards.kinds import is_number, is_single, same
+from mlops.rewards.kinds import are_numbers, is_single, same
 from mlops.rewards.log_loss import LOG_LOSS
 from mlops.rewards.probabilities import probabilities
 
@@ -217,7 +217,7 @@ def _scores(reward: Reward, truths: _Own, terms: Terms) -> Sequence[float] | NDA
     numeric = reward.needs_numbers
     found = []
     for seen in truths:
-        if numeric and not (is_number(seen.prediction) and is_number(seen.truth)):
+        if numeric and not are_numbers(seen.prediction, seen.truth):
             continue
         try:
             found.append(reward(seen.prediction, seen.truth, terms))
@@ -230,10 +230,10 @@ def _fitting(truths: _Own) -> tuple[Measure, ...]:
     """Say what can be measured of most of these."""
     if isinstance(truths, _Numbers):
         return "rmse", "mae"
-    numbers = sum(is_number(seen.prediction) and is_number(seen.truth) for seen in truths)
+    numbers = sum(are_numbers(seen.prediction, seen.truth) for seen in truths)
     if numbers * 2 >= len(truths):
         return "rmse", "mae"
-    several = sum(not is_single(seen.prediction) for seen in truths)
+    several = sum(not is_single(seen.prediction) and is_single(seen.truth) for seen in truths)
     return LOG_LOSS.measures if several * 2 > len(truths) else ("accuracy",)
 
 

@@ -1,7 +1,7 @@
 """What a model is watched for where the truth arrives, each measure as a loss whose mean is tested.
 
-rmse         squared error; the limit is that of the mean square
-mae          absolute error
+rmse         squared error; the limit is that of the mean square; of several outputs their mean
+mae          absolute error, likewise
 error_rate   1 for an answer that is not the truth; of probabilities the most likely class
 brier        Brier score of probabilities
 calibration  probability of the second of two classes, minus whether it was that: on average 0
@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mlops.rewards import reward_called
-from mlops.rewards.base import NO_TERMS, Reward, Terms, Value
+from mlops.rewards.base import NO_TERMS, Answer, Reward, Terms, Value
 from mlops.rewards.brier import BRIER
+from mlops.rewards.choosing import kind_of_answer
 from mlops.rewards.errors import ABSOLUTE_ERROR, SQUARED_ERROR
 from mlops.rewards.exact import EXACT
-from mlops.rewards.kinds import is_number, same
+from mlops.rewards.kinds import are_numbers, is_number, is_single, pair_of, pairs_of, same
 from mlops.rewards.probabilities import probabilities
 
 MeasureName = Literal["rmse", "mae", "error_rate", "brier", "calibration"]
@@ -73,7 +74,7 @@ class Measured:
 
 def _minus(reward: Reward) -> Callable[[Value, Value, Terms], float]:
     def loss(prediction: Value, truth: Value, terms: Terms) -> float:
-        if reward.needs_numbers and not (is_number(prediction) and is_number(truth)):
+        if reward.needs_numbers and not are_numbers(prediction, truth):
             raise ValueError("they are no numbers")
         return -reward(prediction, truth, terms)
 
@@ -112,13 +113,25 @@ def measures_for(reward: str, prediction: Value, truth: Value) -> tuple[MeasureN
         reward: Name of the deployment's reward.
         prediction: Its first prediction whose truth is known.
         truth: That truth.
+
+    Returns:
+        None of them where the two cannot be compared.
     """
     declared = reward_called(reward).measures
     if "brier" in declared:
         return "error_rate", "brier", "calibration"
-    if "rmse" in declared or (not declared and is_number(prediction) and is_number(truth)):
+    if "rmse" in declared or (not declared and are_numbers(prediction, truth)):
         return "rmse", "mae"
+    if not declared and why_not_compared(prediction, truth):
+        return ()
     return ("error_rate",)
+
+
+def why_not_compared(prediction: Answer, truth: Answer) -> str:
+    """Say why an answer cannot be right or wrong by this truth; empty if it can."""
+    if is_single(truth) and not is_single(prediction):
+        return "" if kind_of_answer(prediction) == "probabilities" else pair_of(prediction, truth)
+    return "" if pairs_of(prediction, truth) else pair_of(prediction, truth)
 
 
 def most_measures(reward: str) -> int:
@@ -152,5 +165,5 @@ def validation_figures(metrics: Mapping[str, float]) -> dict[MeasureName, float]
 
 __all__ = [
     "CALIBRATED", "MARGIN", "MEASURES", "NO_TERMS", "MeasureName", "Measured", "measures_for",
-    "most_measures", "validation_figures",
+    "most_measures", "validation_figures", "why_not_compared",
 ]  # fmt: skip

@@ -33,6 +33,7 @@ from mlops.monitoring.quality_streams import (
     watch_measure,
 )
 from mlops.rewards.base import Terms, Value
+from mlops.rewards.kinds import pair_of
 from mlops.rewards.labels import UnknownLabels, is_unknown
 from mlops.spec.deployment import Arm
 
@@ -59,6 +60,8 @@ class Judged:
             UTC; None before the first.
         unknown_labels: Rows whose label is none of the classes of the live models.
         unknown: The same as a sentence; empty for none.
+        not_compared: Other rows whose truth is known and could not be compared.
+        why_not: What prediction and truth of one of them are; empty for none.
     """
 
     arm: str
@@ -67,6 +70,8 @@ class Judged:
     up_to_ms: int | None
     unknown_labels: int = 0
     unknown: str = ""
+    not_compared: int = 0
+    why_not: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +107,14 @@ class _Model:
     """What was seen of one model.
 
     Attributes:
-        measures: By name; empty before the first truth.
+        measures: By name; empty before the first truth that can be compared.
         offset: Last outcome of the journal that was read.
         voided: How many outcomes were void when it began.
         judged: Rows whose truth was compared.
         up_to_ms: When the newest of them was asked about.
         unknown: Labels that are none of the classes.
+        not_compared: Other rows whose truth could not be compared.
+        why_not: What prediction and truth of the first of them are.
     """
 
     measures: list[WatchedMeasure] = field(default_factory=list)
@@ -116,6 +123,8 @@ class _Model:
     judged: int = 0
     up_to_ms: int | None = None
     unknown: UnknownLabels = field(default_factory=UnknownLabels)
+    not_compared: int = 0
+    why_not: str = ""
 
     def take(
         self, seen: Sequence[Observation], terms: Terms, known: Sequence[Collection[Value]]
@@ -135,6 +144,9 @@ class _Model:
             self.judged += compared
             if "error_rate" in losses and is_unknown(each.prediction, each.truth, known):
                 self.unknown.add(each.truth, wrong=compared)
+            elif not compared:
+                self.not_compared += 1
+                self.why_not = self.why_not or pair_of(each.prediction, each.truth)
             if compared and each.decided_ms is not None:
                 self.up_to_ms = max(self.up_to_ms or 0, each.decided_ms)
         for measure in self.measures:
@@ -149,6 +161,8 @@ class _Model:
             "judged": self.judged,
             "up_to_ms": self.up_to_ms,
             "unknown": asdict(self.unknown),
+            "not_compared": self.not_compared,
+            "why_not": self.why_not,
         }
 
 
@@ -228,15 +242,17 @@ class QualityFold(ModelFold[_Model]):
         for arm, key in self.live.arms.values():
             model, seen = self._models[key], mine[key]
             if seen and not model.measures:
-                model.measures = self._begin(arm, seen[0])
+                model.measures = self._begin(arm, seen)
             model.take(seen, self._terms[key], self._classes)
             model.offset = max(model.offset, upto)
         return len(some)
 
-    def _begin(self, arm: Arm, first: Observation) -> list[WatchedMeasure]:
+    def _begin(self, arm: Arm, seen: Sequence[Observation]) -> list[WatchedMeasure]:
         assert self.live is not None
-        figures = self._figures(arm)
-        names = measures_for(self.live.spec.reward, first.prediction, first.truth)
+        reward = self.live.spec.reward
+        found = (measures_for(reward, each.prediction, each.truth) for each in seen)
+        names = next(filter(None, found), ())
+        figures = self._figures(arm) if names else {}
         return [watch_measure(name, figures.get(name)) for name in names]
 
     @property
@@ -283,6 +299,8 @@ class QualityFold(ModelFold[_Model]):
                     model.up_to_ms,
                     model.unknown.count,
                     model.unknown.sentence(self._classes, with_examples=with_examples),
+                    model.not_compared,
+                    model.why_not,
                 )
                 for arm, model, key in arms
             ),

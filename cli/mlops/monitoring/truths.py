@@ -124,7 +124,9 @@ class Truths(Sequence[Truth]):
             (self._predictions[at], self._truths[at]) for at in suspects if at not in self.others
         ]
         # Nearly all are among them, which is told at once.
-        pairs += [pair for pair in self.others.values() if pair[1] not in classes]
+        pairs += [
+            pair for pair in self.others.values() if is_single(pair[1]) and pair[1] not in classes
+        ]
         for prediction, truth in pairs:
             if is_single(prediction) and is_unknown(prediction, truth, known):
                 found.add(truth, wrong=True)

@@ -65,7 +65,13 @@ def _notes(found: QualityReport) -> list[str]:
         f"Nothing is known about the answers of `{each.arm}`: no truth came for any of its "
         f"{each.answered:,} rows."
         for each in found.judged
-        if not each.rows
+        if not each.rows and not each.not_compared
+    ]
+    notes += [
+        f"`{each.arm}`: the truth of {each.not_compared:,} of its {each.answered:,} rows is known "
+        f"and cannot be compared with the answers: {each.why_not}."
+        for each in found.judged
+        if each.not_compared
     ]
     notes += [f"`{each.arm}`: {each.unknown}" for each in found.judged if each.unknown]
     unknown = list(dict.fromkeys(s.arm for s in found.streams if s.against == "first judged"))
