@@ -124,14 +124,14 @@ def test_files_that_cannot_be_played(tmp_path: Path, text: str, says: str) -> No
     file = tmp_path / "table.csv"
     file.write_text(text)
     with pytest.raises(InvalidInputError) as caught:
-        read_replay_rows(file, "quality")
+        read_replay_rows(file, ["quality"])
     assert says in caught.value.message
 
 
 def test_the_cell_that_makes_text_of_a_column_is_named(tmp_path: Path) -> None:
     file = tmp_path / "table.csv"
     file.write_text("a,b,quality\n1,red,6\n\n2,7,5\n3,white,six\n n/a,rose,5\n5,rose,5\n")
-    strays = read_replay_rows(file, "quality").strays
+    strays = read_replay_rows(file, ["quality"]).strays
     # `b` is text with a number among it, not the other way round; the empty line counts.
     assert [str(stray) for stray in strays] == [
         "line 6: `a` is ` n/a`, not a number",
@@ -175,7 +175,7 @@ def test_rows_get_the_types_of_the_deployed_model(tmp_path: Path, form: str) -> 
         file.write_text("".join(json.dumps(one) + "\n" for one in labelled))
     else:
         pd.DataFrame(labelled).to_parquet(file)
-    found = read_replay_rows(file, "price", SIGNATURE)
+    found = read_replay_rows(file, ["price"], SIGNATURE)
     assert found.columns == tuple(records[0])
     assert found.rows == tuple(tuple(one.values()) for one in records)
     assert list(map(type, found.rows[0])) == [str, int, bool, str, float]
@@ -201,7 +201,7 @@ def test_a_cell_that_the_model_does_not_take_is_named(
     header, first, *_ = HOUSES.splitlines()
     file.write_text("\n".join([header, first, cell]))
     with pytest.raises(InvalidInputError) as caught:
-        read_replay_rows(file, "price", SIGNATURE)
+        read_replay_rows(file, ["price"], SIGNATURE)
     assert reason in caught.value.message
 
 
@@ -209,7 +209,7 @@ def test_a_table_of_outcomes_is_known_by_its_ids(tmp_path: Path) -> None:
     file = tmp_path / "late.csv"
     file.write_text("request_id,row,price\n007,0,6\n\n8,,red\n")
     assert has_outcomes(str(file))
-    with open_lines(str(file), "price") as lines:
+    with open_lines(str(file), ["price"]) as lines:
         assert [json.loads(line) if line else None for line in lines] == [
             None,
             {"request_id": "007", "row": 0, "truth": "6"},
@@ -233,7 +233,7 @@ def test_rows_of_lists_are_counted_as_the_server_counts_them() -> None:
 def test_a_file_of_customers(tmp_path: Path) -> None:
     file = tmp_path / "table.csv"
     file.write_text("\ufeffalcohol,quality,colour,age\n9.5,6,red,\n\n10,5,,3\n", encoding="utf-8")
-    found = read_replay_rows(file, "quality")
+    found = read_replay_rows(file, ["quality"])
     assert found.columns == ("alcohol", "colour", "age")
     assert found.rows == ((9.5, "red", None), (10.0, None, 3.0))
     assert found.truths == (6.0, 5.0)

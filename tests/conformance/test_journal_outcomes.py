@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, event, text
@@ -35,6 +36,30 @@ def test_an_outcome_meets_its_decision(journal: Journal) -> None:
 
 def test_an_outcome_may_name_a_decision_of_its_own_batch(journal: Journal) -> None:
     assert fates(journal, [outcome(1)], [decision(1)]) == [Fate.ACCEPTED]
+
+
+def test_the_truth_of_several_outputs(journal: Journal) -> None:
+    decisions = [decision(1, predictions=[[2.5, 1.0]]), decision(2, predictions=[{"a": 1, "b": 2}])]
+    truths: list[Any] = [[3.0, "x"], {"b": 4.0, "a": 5.0}]
+    told = [outcome(n, row=0, truth=truth) for n, truth in enumerate(truths, 1)]
+    assert fates(journal, told, decisions) == [Fate.ACCEPTED] * 2
+    assert fates(journal, told) == [Fate.DUPLICATE] * 2
+    assert fates(journal, [outcome(1, row=0, truth=[3.0, "y"])]) == [Fate.CONFLICT]
+    assert [seen.truth for seen in journal.observations()] == truths
+
+
+def test_what_has_not_one_value_for_each_row_or_output_is_not_stored(journal: Journal) -> None:
+    decisions = [decision(1, predictions=[[2.5, 1.0]]), decision(2, n_rows=2, predictions=[1.5, 2])]
+    batch: list[NewOutcome] = [
+        outcome(1, row=0, truth=[1.0, 2.0, 3.0]),
+        outcome(1, truth={"a": 1.0, "b": 2.0}),
+        *(replace(outcome(2, row=row, truth=1.0), of_rows=3) for row in range(2)),
+        outcome(2, row=0, truth=[1.0, 2.0]),
+    ]
+    stored = journal.append(decisions, batch)
+    assert {each.fate for each in stored} == {Fate.MISFIT}
+    assert [(each.n_rows, each.prediction) for each in stored[1:3]] == [(1, [2.5, 1.0]), (2, 1.5)]
+    assert list(journal.observations()) == []
 
 
 def test_the_first_outcome_stands(journal: Journal) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from mlops.journal.features import features_of
-from mlops.journal.records import WHOLE_REQUEST, Decision, NewOutcome, Value
+from mlops.journal.records import WHOLE_REQUEST, Decision, NewOutcome
 
 Json: TypeAlias = Any
 
@@ -42,7 +42,7 @@ def outcome(
     *,
     row: int = WHOLE_REQUEST,
     reward: float | None = 1.0,
-    truth: Value = None,
+    truth: Any = None,
     revision: int = 1,
     arm: int = 0,
     propensity: float = 0.5,

@@ -16,6 +16,7 @@ from mlops.protocols.base import (
     Columns,
     InferenceRequest,
     Kind,
+    Outcome,
     Prediction,
     ProtocolError,
     Tensor,
@@ -246,6 +247,24 @@ def test_feedback_means_the_same_in_both_encodings(document: Json) -> None:
     assert read_feedback(feedback_of(document)) == read_outcomes(body, "application/json")
     many = orjson.dumps({"outcomes": OUTCOMES})
     assert read_feedback(feedback_of(*OUTCOMES)) == read_outcomes(many, "application/json")
+
+
+def test_the_truth_of_several_outputs_in_both_encodings() -> None:
+    def of(name: str, **other: Json) -> list[Outcome]:
+        message, values = FEEDBACK(), [{"number": 31.5}, {"text": "cold"}]
+        held: Json = {"load": values[0], "temp": values[1]} if name == "named_values" else values
+        message.outcomes.add(request_id="r", **{name: {"values": held}}, **other)
+        return read_feedback(message)
+
+    def read(truth: Json, **other: Json) -> list[Outcome]:
+        body = {"request_id": "r", "truth": truth, **other}
+        return read_outcomes(orjson.dumps(body), "application/json")
+
+    listed = [31.5, "cold"]
+    assert of("values") == read([listed])
+    assert of("values", row=2) == read(listed, row=2)
+    assert of("values", row=2)[0].truth == listed
+    assert of("named_values") == read({"load": 31.5, "temp": "cold"})
 
 
 @pytest.mark.parametrize("outcome_id", ["a\0b", "a\nb", "x" * 257])

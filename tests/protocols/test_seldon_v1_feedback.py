@@ -93,8 +93,8 @@ def test_every_row_with_truth_is_an_outcome() -> None:
 
     assert outcomes({"response": RESPONSE, "reward": 0.25, "truth": truth}) == [
         Outcome(REQUEST_ID, None, None, 0.25),
-        Outcome(REQUEST_ID, None, 0, None, 5),
-        Outcome(REQUEST_ID, None, 2, None, 7),
+        Outcome(REQUEST_ID, None, 0, None, 5, of_rows=3),
+        Outcome(REQUEST_ID, None, 2, None, 7, of_rows=3),
     ]
 
 
@@ -102,8 +102,17 @@ def test_nan_is_no_truth() -> None:
     truth = {"data": {"tensor": {"shape": [2], "values": ["NaN", 7]}}}
 
     assert outcomes({"response": RESPONSE, "truth": truth}) == [
-        Outcome(REQUEST_ID, None, 1, None, 7)
+        Outcome(REQUEST_ID, None, 1, None, 7, of_rows=2)
     ]
+
+
+def test_a_row_may_have_several_outputs() -> None:
+    by_place = {"data": {"names": ["t:0", "t:1"], "ndarray": [[1, 2]]}}
+    by_name = {"jsonData": [{"a": 1, "b": 2}]}
+
+    assert [each.truth for each in outcomes({"response": RESPONSE, "truth": by_place})] == [[1, 2]]
+    (named,) = outcomes({"response": RESPONSE, "truth": by_name})
+    assert (named.row, named.truth) == (0, {"a": 1, "b": 2})
 
 
 @pytest.mark.parametrize(
@@ -126,14 +135,14 @@ def test_nan_is_no_truth() -> None:
         ({"response": RESPONSE, "truth": 6}, "`truth` must be an object"),
         ({"response": RESPONSE, "truth": {"strData": "x", "jsonData": 1}}, "exactly one of"),
         (
-            {"response": RESPONSE, "truth": {"data": {"ndarray": [[1, 2]]}}},
-            "Row 0 of `truth` has 2",
+            {"response": RESPONSE, "truth": {"data": {"ndarray": [[1, None]]}}},
+            "Row 0 of `truth` has no value for one",
         ),
         ({"response": RESPONSE, "truth": {"data": {"ndarray": [[[1]]]}}}, "truth of row 0"),
         ({"response": RESPONSE, "truth": {"data": {"ndarray": [None]}}}, "holds no value"),
         (
-            {"response": RESPONSE, "truth": {"jsonData": [{"a": 1, "b": 2}]}},
-            "Row 0 of `truth` has 2",
+            {"response": RESPONSE, "truth": {"jsonData": [{"a": 1, "b": 2}, {"a": 1, "c": 2}]}},
+            "unequal outputs",
         ),
         (
             {

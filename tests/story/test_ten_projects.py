@@ -245,7 +245,7 @@ def _give_feedback(shop: Shop, case: Case) -> None:
     lines = []
     for payload, truth in _live(shop, case)[:-5]:
         prediction, _, request_id = _ask(shop, payload)
-        # Several numbers a row are no truth that can be compared: the bench sends the reward.
+        # The bench measures the distance of both outputs together, and sends that as the reward.
         measured = isinstance(truth, list)
         told = {"reward": case.reward(prediction, truth)} if measured else {"truth": truth}
         lines.append(json.dumps({"request_id": request_id, **told}))

@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,18 +121,18 @@ def has_outcomes(data: str) -> bool:
 
 
 @contextlib.contextmanager
-def open_lines(data: str, truth_column: str = "") -> Iterator[Iterable[bytes]]:
+def open_lines(data: str, truth_columns: Sequence[str] = ()) -> Iterator[Iterable[bytes]]:
     """Open what `is_stream` says is a stream, or a table of outcomes.
 
     Args:
         data: The file, or `-` for standard input.
-        truth_column: Column of a table with the label; `truth` by default.
+        truth_columns: Columns of a table with the label of each output; `truth` by default.
 
     Raises:
         InvalidInputError: The file cannot be read, or has neither labels nor rewards.
     """
     if not is_stream(data):
-        yield _lines_of(read_path(Path(data), _OF_OUTCOMES), truth_column or "truth", data)
+        yield _lines_of(read_path(Path(data), _OF_OUTCOMES), truth_columns or ("truth",), data)
         return
     if data == "-":
         yield sys.stdin.buffer
@@ -145,20 +145,26 @@ def open_lines(data: str, truth_column: str = "") -> Iterator[Iterable[bytes]]:
         yield file
 
 
-def _lines_of(table: Table, truth_column: str, data: str) -> Iterator[bytes]:
+def _lines_of(table: Table, truth_columns: Sequence[str], data: str) -> Iterator[bytes]:
     """Write a table of outcomes as NDJSON, each on the line it has in its file."""
-    if truth_column not in table.columns and "reward" not in table.columns:
+    absent = [name for name in truth_columns if name not in table.columns]
+    if absent and ("reward" not in table.columns or len(truth_columns) > 1):
         raise InvalidInputError(
-            f"`{data}` has ids of requests, and neither a column `{truth_column}` nor `reward`.",
+            f"`{data}` has ids of requests, and neither a column `{absent[0]}` nor `reward`."
+            if len(truth_columns) == 1
+            else f"`{data}` has no column `{absent[0]}`.",
             hint="`--truth-column NAME` names the column with the labels.",
         )
-    names = {name: name for name in (*_IDS, "row", "reward") if name in table.columns}
-    columns = names | ({"truth": truth_column} if truth_column in table.columns else {})
+    names = [name for name in (*_IDS, "row", "reward") if name in table.columns]
+    several = len(truth_columns) > 1
     written = 0
     for row, line in enumerate(table.lines or range(1, len(table) + 1)):
         # What is blank is counted and not sent.
         yield from [b""] * (line - written - 1)
-        cells = {key: table.columns[name][row] for key, name in columns.items()}
+        cells = {name: table.columns[name][row] for name in names}
+        truths = {name: table.columns[name][row] for name in truth_columns if not absent}
+        if any(cell is not None for cell in truths.values()):
+            cells["truth"] = truths if several else truths[truth_columns[0]]
         yield json.dumps({key: cell for key, cell in cells.items() if cell is not None}).encode()
         written = max(line, written + 1)
 
@@ -241,11 +247,11 @@ def outcomes_in(line: bytes) -> int:
 def read_truth(text: str) -> Any:  # noqa: ANN401 - a JSON value
     """Read a truth from the command line: what it looks like, else text.
 
-    >>> read_truth("6"), read_truth("red"), read_truth("[5, 6]")
-    (6, 'red', [5, 6])
+    >>> read_truth("6"), read_truth("red"), read_truth("[5, 6]"), read_truth('{"a": 5, "b": 6}')
+    (6, 'red', [5, 6], {'a': 5, 'b': 6})
     """
     try:
         value = json.loads(text)
     except ValueError:
         return text
-    return value if isinstance(value, int | float | bool | list) else text
+    return value if isinstance(value, int | float | bool | list | dict) else text

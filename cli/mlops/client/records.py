@@ -42,7 +42,8 @@ class Outcome:
         request_id: `request_id` of the prediction.
         client_id: Instead: the application's own id of the request, where it is unique.
         reward: A number, higher is better; a list holds one per row. None for none.
-        truth: The true value; a list holds one per row. None for none.
+        truth: The true value; a list holds one per row. Of several outputs a list or an object, of
+            several rows a list of those. None for none.
         row: Row of the request, from 0; None for the whole request.
         outcome_id: The application's own id of this piece of feedback, empty for none.
     """

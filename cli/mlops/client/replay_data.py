@@ -43,7 +43,7 @@ class ReplayRows:
     Attributes:
         columns: Names of the k features.
         rows: (n, k) features.
-        truths: (n,) true values.
+        truths: (n,) true values; of several outputs a list each.
         strays: Texts in columns that else hold numbers, the truth's too.
     """
 
@@ -57,44 +57,68 @@ class ReplayRows:
 
 
 def read_replay_rows(
-    path: Path, truth_column: str, signature: Signature | None = None
+    path: Path, truth_columns: Sequence[str], signature: Signature | None = None
 ) -> ReplayRows:
     """Read a file of rows with their labels: CSV, JSON, NDJSON or Parquet.
 
     Args:
         path: The file.
-        truth_column: Column with the labels.
+        truth_columns: Columns with the labels, one for each output of the model, whose order is
+            that of the outputs where they have their names.
         signature: Of the deployed model; its columns get its types, others those of their cells.
 
     Raises:
         NotFoundError: There is no such file.
-        InvalidInputError: It cannot be read, lacks the column or a label, or has a cell that the
-            model does not take.
+        InvalidInputError: It cannot be read, lacks a column or a label, has a cell that the model
+            does not take, or the model has another number of outputs.
     """
     try:
         table = read_path(path, signature)
     except InvalidInputError as error:
         raise InvalidInputError(f"`{path}`: {error.message}", hint=error.hint) from error
-    if truth_column not in table.columns:
-        known = ", ".join(f"`{name}`" for name in table.names[:20]) or "none"
-        raise InvalidInputError(
-            f"`{path}` has no column `{truth_column}`; its columns are {known}.",
-            hint=did_you_mean(truth_column, table.names) or "Name it with `--truth-column`.",
-        )
+    for name in truth_columns:
+        if name not in table.columns:
+            known = ", ".join(f"`{each}`" for each in table.names[:20]) or "none"
+            raise InvalidInputError(
+                f"`{path}` has no column `{name}`; its columns are {known}.",
+                hint=did_you_mean(name, table.names) or "Name it with `--truth-column`.",
+            )
+    columns = _by_output(truth_columns, signature or Signature())
     if not len(table):
         raise InvalidInputError(f"`{path}` has a header and no rows.")
-    truths = tuple(table.columns[truth_column])
-    if None in truths:
-        place = place_of(table, truths.index(None))
-        raise InvalidInputError(f"`{path}`, {place}: `{truth_column}` is empty.")
-    features = table.without(truth_column)
+    for name in columns:
+        if None in table.columns[name]:
+            place = place_of(table, list(table.columns[name]).index(None))
+            raise InvalidInputError(f"`{path}`, {place}: `{name}` is empty.")
+    truths = tuple(zip(*(table.columns[name] for name in columns), strict=True))
+    features = table.without(*columns)
     check_cells(features, signature, f"`{path}`")
     return ReplayRows(
         columns=features.names,
         rows=tuple(map(tuple, features.rows)),
-        truths=truths,
+        truths=tuple(each[0] if len(columns) == 1 else list(each) for each in truths),
         strays=find_strays(table),
     )
+
+
+def _by_output(names: Sequence[str], signature: Signature) -> Sequence[str]:
+    """Return columns with labels in the order of the outputs.
+
+    Raises:
+        InvalidInputError: There are several, and not one for each output.
+    """
+    count = len(names)
+    if count > 1 and (len(set(names)) < count or signature.n_outputs not in (0, count)):
+        outputs = ", ".join(f"`{name}`" for name in signature.outputs[:20])
+        known = f" ({outputs})" if outputs else ""
+        raise InvalidInputError(
+            f"{count} columns are named with `--truth-column`, and the model has "
+            f"{signature.n_outputs} output{'s' * (signature.n_outputs != 1)}{known}."
+            if signature.n_outputs not in (0, count)
+            else "`--truth-column` names a column twice.",
+            hint="Name one column for each output.",
+        )
+    return signature.outputs if set(names) == set(signature.outputs) else names
 
 
 def check_cells(table: Table, signature: Signature | None, file: str) -> None:

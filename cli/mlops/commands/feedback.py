@@ -32,6 +32,7 @@ _SHOWN = 10
 # Words of the protocol, as users read them.
 _FATES = {
     "forged": "invalid id",
+    "misfit": "wrong number of values",
     "no_outcome_id": "no outcome id",
     "no_such_row": "no such row",
     "not_allowed": "not allowed",
@@ -53,14 +54,14 @@ def feedback(
         ),
     ] = "",
     truth_column: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
             metavar="COLUMN",
-            help="Column with the label.",
+            help="Column with the label; repeat it for a model with several outputs.",
             show_default=False,
             rich_help_panel=_PLAY,
         ),
-    ] = "",
+    ] = None,
     once: Annotated[
         bool,
         typer.Option(
@@ -102,7 +103,10 @@ def feedback(
     truth: Annotated[
         str,
         typer.Option(
-            help="Label of the request: the true value.", show_default=False, rich_help_panel=_ONE
+            help="Label of the request: the true value; a JSON list has one for each row, or for "
+            "each output.",
+            show_default=False,
+            rich_help_panel=_ONE,
         ),
     ] = "",
     row: Annotated[
@@ -142,7 +146,7 @@ def feedback(
     from mlops.workflows.remote_feedback import SeldonTerms
 
     _check_one(request_id or response, reward, truth, row)
-    terms = SeldonTerms(shift, one_model)
+    terms, columns = SeldonTerms(shift, one_model), tuple(truth_column or ())
     if remote is None and (response or terms != SeldonTerms()):
         raise UsageError(
             "`--response`, `--shift` and `--one-model` are for Seldon v1, behind a URL.",
@@ -153,12 +157,12 @@ def feedback(
     elif request_id:
         _send_one(name, remote, request_id, row, reward, truth, as_json)
     elif is_stream(data) or has_outcomes(data):
-        _send_stream(name, remote, data, truth_column, reward, terms, as_json)
+        _send_stream(name, remote, data, columns, reward, terms, as_json)
     else:
         from mlops.workflows.replay import ReplayRequest
 
         settings = load_settings(flags={"feedback.reward": reward or None})
-        request = ReplayRequest(data, truth_column, once, limit, skip, rate, remote, terms, _warn)
+        request = ReplayRequest(data, columns, once, limit, skip, rate, remote, terms, _warn)
         _play(settings, name, request, as_json)
 
 
@@ -263,8 +267,6 @@ def _send_one(
     for problem in answer.get("problems", ())[:_SHOWN]:
         words = escape(f"{problem['fate']}: {problem['error']}")
         note(f"[red]value {problem['index'] + 1}:[/] {words}")
-    if answer["counts"].get("no_such_row"):
-        note("[yellow]note:[/] A list holds one label per row of the request.")
     _end(answer["counts"])
 
 
@@ -302,7 +304,7 @@ def _send_stream(
     name: str | None,
     remote: RemoteServer | None,
     data: str,
-    truth_column: str,
+    truth_columns: tuple[str, ...],
     reward: str,
     terms: SeldonTerms,
     as_json: bool,
@@ -323,7 +325,7 @@ def _send_stream(
 
     settings = load_settings(flags={"feedback.reward": reward or None})
     with (
-        open_lines(data, truth_column) as lines,
+        open_lines(data, truth_columns) as lines,
         CountProgress("outcomes") as progress,
         telling(so_far.words),
     ):

@@ -13,6 +13,7 @@ from mlops.journal.inserting import table_name
 from mlops.journal.records import WHOLE_REQUEST, Fate, NewOutcome, StoredOutcome, Value
 from mlops.journal.rows import Row, is_kept, prediction_of
 from mlops.journal.schema import decisions, outcomes
+from mlops.rewards.kinds import is_single, pairs_of
 
 # SQLite allows 32,766 variables in a statement since 3.32; older builds 999.
 _KEYS_PER_QUERY = 900
@@ -130,13 +131,20 @@ def _join(
             arm=decision.arm,
             propensity=decision.propensity,
         )
-    if outcome.row >= decision.n_rows:
+    n_rows = decision.n_rows
+    if outcome.of_rows not in (0, n_rows):
+        first = _prediction(decision, 0)
+        return StoredOutcome(Fate.MISFIT, outcome, first, n_rows == 1, n_rows=n_rows)
+    if outcome.row >= n_rows:
         return StoredOutcome(Fate.NO_SUCH_ROW, outcome)
-    single = decision.n_rows == 1
+    single = n_rows == 1
     if single:
         # Its only row and the whole request are the same, and must not be credited twice.
         outcome = replace(outcome, row=0)
-    return StoredOutcome(Fate.ACCEPTED, outcome, _prediction(decision, outcome.row), single)
+    prediction = _prediction(decision, outcome.row)
+    fits = is_single(outcome.truth) or prediction is None or pairs_of(prediction, outcome.truth)
+    fate = Fate.ACCEPTED if fits else Fate.MISFIT
+    return StoredOutcome(fate, outcome, prediction, single, n_rows=n_rows)
 
 
 def _whole_requests(connection: Connection, nonces: set[bytes]) -> set[bytes | None]:

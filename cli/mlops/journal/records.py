@@ -135,11 +135,13 @@ class NewOutcome:
         arm: From the request id.
         propensity: From the request id.
         reward: Finite, higher is better; None if only the truth is known.
-        truth: The true value; None if only a reward is given.
+        truth: The true value, of several outputs a list or an object by name; None if only a reward
+            is given.
         outcome_id: The sender's own id of this outcome; sent again with it, it is a duplicate.
         repeatable: Whether its row may have several outcomes, which correct the ones before or add
             to them.
         key_id: Id of the API key, or of the token's client, that its sender sent; None for none.
+        of_rows: Rows that its request must have, as it came in a list of so many; 0 for any number.
     """
 
     nonce: bytes | None
@@ -154,6 +156,7 @@ class NewOutcome:
     outcome_id: str | None = None
     repeatable: bool = False
     key_id: str | None = None
+    of_rows: int = 0
 
 
 class Fate(enum.Enum):
@@ -173,6 +176,8 @@ class Fate(enum.Enum):
     """Several requests have this client id; not stored."""
     NO_SUCH_ROW = "no_such_row"
     """The request has fewer rows; not stored."""
+    MISFIT = "misfit"
+    """Its list has not one value per row, or its truth not one value per output; not stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +191,7 @@ class StoredOutcome:
         single_row: Whether its request is known to have a single row; feedback about the whole of
             it is then stored as about row 0.
         ordinal: 0 for the first outcome of its row, else how many were stored before it.
+        n_rows: Rows of its request; 0 if unknown.
     """
 
     fate: Fate
@@ -193,6 +199,7 @@ class StoredOutcome:
     prediction: Value = None
     single_row: bool = False
     ordinal: int = 0
+    n_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

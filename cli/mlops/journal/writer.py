@@ -29,6 +29,8 @@ from mlops.journal.base import ArchiveAwayError, JournalUnavailableError, Log
 from mlops.journal.records import Decision, Fact, Loss, NewOutcome, ShadowDecision, StoredOutcome
 from mlops.journal.spool import Spool
 from mlops.journal.waiting import LookupThread, Waiting, stand_back
+from mlops.rewards.base import Answer
+from mlops.rewards.kinds import is_single, outputs_in
 
 _LOG = logging.getLogger(__name__)
 #: Longest that a decision waits to be written with others, seconds.
@@ -36,6 +38,8 @@ FLUSH_S = 0.1
 _RETRY_S = 0.5
 _DECISIONS_PER_COMMIT = 5_000
 _OUTCOMES_PER_COMMIT = 5_000
+# Bytes of a value in a list, about.
+_A_VALUE = 60
 _SHADOWS = 1_000
 _SHADOWS_S = 1.0
 
@@ -454,7 +458,13 @@ class JournalWriter:
 
 def _bytes_of(outcomes: Sequence[NewOutcome]) -> int:
     """Bytes of the texts in outcomes, about; whatever else is in them has a size of its own."""
-    return sum(len(o.truth) for o in outcomes if isinstance(o.truth, str))
+    return sum(_bytes_in(each.truth) for each in outcomes)
+
+
+def _bytes_in(truth: Answer) -> int:
+    if is_single(truth):
+        return len(truth) if isinstance(truth, str) else 0
+    return sum(_A_VALUE + _bytes_in(each) for each in outputs_in(truth))
 
 
 def _tell(waiting: list[Waiting], error: JournalUnavailableError) -> None:

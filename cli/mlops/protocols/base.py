@@ -231,16 +231,19 @@ class Outcome:
         client_id: Else the client's own id of the request; it must be unique to be accepted.
         row: Row of the request it is about, from 0; None for the whole request.
         reward: Higher is better; finite. None if only the truth is known.
-        truth: The true value (number, string or bool). None if only a reward is given.
+        truth: The true value (number, string or bool), of several outputs a list or an object by
+            name. None if only a reward is given.
         outcome_id: The client's own id of this piece of feedback, by which a retry is known.
+        of_rows: Rows that the request must have, as it came in a list of so many; 0 for any number.
     """
 
     request_id: str | None
     client_id: str | None = None
     row: int | None = None
     reward: float | None = None
-    truth: Cell = None
+    truth: Any = None
     outcome_id: str | None = None
+    of_rows: int = 0
 
 
 def is_client_id(text: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 
@@ -30,7 +30,9 @@ def read_outcomes(body: bytes, content_type: str) -> list[Outcome]:
     One JSON object with `request_id` (or `client_id`), `reward` or `truth` or both, and
     optionally `row` and `outcome_id`; or an object with a list of them in `outcomes`; or, as
     `application/x-ndjson`, one object a line. A `truth` or `reward` that is a list holds one
-    value per row of the request.
+    value per row of the request; with `row` a `truth` that is a list, and always one that is an
+    object, holds one value per output of the model. What a list without `row` holds for a model
+    with several outputs is not known here: it is read as one value per row.
 
     Raises:
         ProtocolError: `MALFORMED` or `TOO_LARGE`; nothing of the body may be used.
@@ -126,27 +128,38 @@ def _outcomes(document: object, where: str) -> list[Outcome]:
         raise fault(str(error)) from None
     # An id of our own decides; the client's is then only its label.
     client_id = None if ids["request_id"] else ids["client_id"]
-    return [Outcome(ids["request_id"], client_id, *pair, ids["outcome_id"]) for pair in pairs]
+    return [
+        Outcome(ids["request_id"], client_id, *pair, ids["outcome_id"], of_rows)
+        for pair, of_rows in pairs
+    ]
 
 
-def _pairs(reward: Any, truth: Any, row: int | None) -> list[tuple[int | None, float | None, Any]]:  # noqa: ANN401 - JSON values
+#: Row, reward and truth, and how many rows the request must have.
+_Pair: TypeAlias = tuple[tuple[int | None, float | None, Any], int]
+
+
+def _pairs(reward: Any, truth: Any, row: int | None) -> list[_Pair]:  # noqa: ANN401 - JSON values
     if reward is None and truth is None:
         raise ValueError("`reward` or `truth` is needed")
-    if not isinstance(reward, list) and not isinstance(truth, list):
-        return [(row, _reward(reward), _truth(truth))]
-    if row is not None:
-        raise ValueError("a list holds one value per row and goes without `row`")
+    if isinstance(reward, list) and row is not None:
+        raise ValueError("a list of rewards holds one per row and goes without `row`")
+    if not isinstance(reward, list) and not (isinstance(truth, list) and row is None):
+        several = isinstance(truth, dict) and row is None
+        return [((row, _reward(reward), _truth(truth)), int(several))]
     size = len(reward if isinstance(reward, list) else truth)
     _check_count(size)
     rewards = reward if isinstance(reward, list) else [reward] * size
     truths = truth if isinstance(truth, list) else [truth] * size
     if len(rewards) != len(truths) or not size:
         raise ValueError("`reward` and `truth` must have one value per row")
-    pairs: list[tuple[int | None, float | None, Any]] = [
-        (i, _reward(r), _truth(t)) for i, (r, t) in enumerate(zip(rewards, truths, strict=True))
+    if len({outputs_of(each) for each in truths if each is not None}) > 1:
+        raise ValueError("the truths of a list must be single values, or all of the same outputs")
+    pairs: list[_Pair] = [
+        ((i, _reward(r), _truth(t)), size)
+        for i, (r, t) in enumerate(zip(rewards, truths, strict=True))
     ]
     # Null says that a row is not known yet; stored, it would make the real one a duplicate.
-    known = [pair for pair in pairs if pair[1] is not None or pair[2] is not None]
+    known = [(each, of) for each, of in pairs if each[1] is not None or each[2] is not None]
     if not known:
         raise ValueError("every row is null")
     return known
@@ -160,7 +173,29 @@ def _reward(value: object) -> float | None:
     return float(value)
 
 
+def outputs_of(truth: object) -> object:
+    """Return which outputs a truth has: their number, or names; None for a single value."""
+    if isinstance(truth, dict):
+        return tuple(sorted(truth))
+    return len(truth) if isinstance(truth, list) else None
+
+
 def _truth(value: object) -> Any:  # noqa: ANN401 - a JSON value
+    if not isinstance(value, dict | list):
+        return _single(value)
+    for each in value.values() if isinstance(value, dict) else value:
+        if each is None:
+            raise ValueError("a truth has a value for each output, and null is none")
+        _single(each)
+    if not 1 < len(value) <= MAX_OUTCOMES:
+        raise ValueError(f"a list or an object of outputs has 2 to {MAX_OUTCOMES:,} values")
+    return value
+
+
+def _single(value: object) -> Any:  # noqa: ANN401 - a JSON value
     if isinstance(value, dict | list) or (isinstance(value, str) and len(value) > MAX_TRUTH):
-        raise ValueError("a truth must be a number, a text or a boolean")
+        raise ValueError("a truth must be a number, a text or a boolean, or one for each output")
+    # Protocol Buffers have them.
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a truth must be a finite number")
     return value

@@ -27,7 +27,21 @@ def _document(outcome: Message) -> dict[str, Any]:
     truth = outcome.WhichOneof("truth")
     fields = {field.name: value for field, value in outcome.ListFields()}
     document = {name: fields[name] for name in _NAMES if name in fields}
-    return document if truth is None else {**document, "truth": getattr(outcome, truth)}
+    if truth is None:
+        return document
+    value = getattr(outcome, truth)
+    if truth == "values":
+        outputs = [_value(each) for each in value.values]
+        # Without a row, the only row of its request is meant.
+        return {**document, "truth": outputs if "row" in document else [outputs]}
+    if truth == "named_values":
+        value = {name: _value(each) for name, each in value.values.items()}
+    return {**document, "truth": value}
+
+
+def _value(value: Message) -> Any:  # noqa: ANN401 - a JSON value
+    kind = value.WhichOneof("value")
+    return None if kind is None else getattr(value, kind)
 
 
 _NAMES = ("request_id", "client_id", "outcome_id", "row", "reward")

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from mlops.journal.consumer_records import Progress, Reading
 from mlops.rewards.base import Value
-from mlops.rewards.kinds import same
+from mlops.rewards.kinds import pairs_of, same
 from mlops.serving.runners.base import RunnerStats
 from mlops.spec import metrics as families
 from mlops.spec.metrics import LATENCY_BOUNDS_S, Family
@@ -77,16 +77,23 @@ class ArmCounters:
 
     def truth(self, prediction: Value, truth: Value) -> None:
         """Add one truth that met its prediction; an error too large to square is left out."""
-        if isinstance(prediction, int | float) and isinstance(truth, int | float):
-            error = float(prediction) - float(truth)
-            if not math.isfinite(self.squared + error * error):
-                return
-            self.truths += 1
-            self.squared += error * error
-            self.absolute += abs(error)
-        else:
+        pairs = pairs_of(prediction, truth) or [(prediction, truth)]
+        numbers = [(p, t) for p, t in pairs if _is_numeric(p) and _is_numeric(t)]
+        if len(numbers) < len(pairs):
             self.labels += 1
-            self.correct += same(prediction, truth)
+            self.correct += all(same(*pair) for pair in pairs)
+            return
+        # Of several outputs the mean counts, as a reward.
+        errors = [float(p) - float(t) for p, t in numbers]  # type: ignore[arg-type]  # see above
+        squared = sum(error * error for error in errors) / len(errors)
+        if math.isfinite(self.squared + squared):
+            self.truths += 1
+            self.squared += squared
+            self.absolute += sum(map(abs, errors)) / len(errors)
+
+
+def _is_numeric(value: Value) -> bool:
+    return isinstance(value, int | float)
 
 
 @dataclass(slots=True)

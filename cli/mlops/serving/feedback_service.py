@@ -22,8 +22,10 @@ from mlops.protocols.base import (
 from mlops.rewards import LARGEST, Range, Terms, capped, is_within, reward_called, reward_range
 from mlops.rewards.choosing import fitting_reward, no_reward
 from mlops.rewards.exact import EXACT
+from mlops.rewards.kinds import outputs_in
 from mlops.rewards.labels import unknown_label
 from mlops.serving.dataplane import DataPlane
+from mlops.serving.feedback_lists import as_outputs, expected, misfits
 from mlops.serving.metrics import LATE, Metrics
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.request_id import ForgedRequestIdError, RequestId, read
@@ -45,6 +47,7 @@ REFUSALS = {
     "ambiguous": 409,
     "conflict": 409,
     "no_outcome_id": 422,
+    "misfit": 422,
     "no_such_row": 422,
     "out_of_range": 422,
 }
@@ -73,6 +76,7 @@ class OutcomeResult:
         warning: Why its truth has no reward, and what to do, or that it is no class of the models;
             else empty.
         unknown_label: Whether it is no class of the models, and counts as a wrong answer.
+        expected: Of a `misfit`, what its truth or its list should have been.
     """
 
     fate: str
@@ -81,6 +85,7 @@ class OutcomeResult:
     late: bool = False
     warning: str = ""
     unknown_label: bool = False
+    expected: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +159,9 @@ class FeedbackService:
     ) -> list[OutcomeResult]:
         """Store outcomes and return a receipt for each, in order, once they are durable.
 
+        A list that does not fit its request has one receipt, as has one that is the truth of
+        several outputs of one row.
+
         Args:
             outcomes: Feedback on requests.
             writer: Stores them.
@@ -163,6 +171,13 @@ class FeedbackService:
             JournalUnavailableError: None of them was stored; or, where the journal takes too long,
                 that is not known yet.
         """
+        receipts = await self._take(outcomes, writer, key_id)
+        return [each for each in receipts if each is not None]
+
+    async def _take(
+        self, outcomes: Sequence[Outcome], writer: JournalWriter, key_id: str | None
+    ) -> list[OutcomeResult | None]:
+        """Store outcomes; of those of a list that have one receipt all but the first get None."""
         now_ms = time.time_ns() // 1_000_000
         ids = [self._read(outcome) for outcome in outcomes]
         checked = [
@@ -176,12 +191,33 @@ class FeedbackService:
                 await self._settled()
             stored = await self._store(genuine, writer)
         fates = iter(stored)
-        receipts = [
-            item if isinstance(item, OutcomeResult) else self._receipt(next(fates))
-            for item in checked
+        results: list[OutcomeResult | StoredOutcome | None] = [
+            item if isinstance(item, OutcomeResult) else next(fates) for item in checked
         ]
-        self._count(receipts)
+        if any(each.fate is Fate.MISFIT for each in stored):
+            await self._read_again(results, writer)
+        receipts = [
+            self._receipt(each) if isinstance(each, StoredOutcome) else each for each in results
+        ]
+        self._count([each for each in receipts if each is not None])
         return receipts
+
+    async def _read_again(
+        self, results: list[OutcomeResult | StoredOutcome | None], writer: JournalWriter
+    ) -> None:
+        """Store what only its request shows to be the truth of several outputs."""
+        again: dict[int, NewOutcome] = {}
+        for group in misfits(results):
+            some = [each for at in group if isinstance(each := results[at], StoredOutcome)]
+            found = as_outputs(some, self._outputs(some[0].outcome))
+            again |= dict(zip(group, found, strict=False))
+            # What is refused, or is one truth, is counted once.
+            for at in group[len(found) or 1 :]:
+                results[at] = None
+        if again:
+            stored = await self._store(list(again.values()), writer)
+            for at, item in zip(again, stored, strict=True):
+                results[at] = item
 
     async def answer(
         self, outcomes: Sequence[Outcome], writer: JournalWriter, key_id: str | None = None
@@ -191,12 +227,17 @@ class FeedbackService:
         Raises:
             JournalUnavailableError: As `take`.
         """
-        receipts = await self.take(outcomes, writer, key_id)
+        taken = await self._take(outcomes, writer, key_id)
         problems = [
-            Problem(index, receipt.fate, self.advice(outcomes[index], receipt.fate))
-            for index, receipt in enumerate(receipts)
-            if receipt.fate in REFUSALS
+            Problem(
+                index,
+                receipt.fate,
+                receipt.expected or self.advice(outcomes[index], receipt.fate),
+            )
+            for index, receipt in enumerate(taken)
+            if receipt is not None and receipt.fate in REFUSALS
         ]
+        receipts = [receipt for receipt in taken if receipt is not None]
         only = receipts[0] if len(receipts) == 1 else None
         return FeedbackResult(
             counts(receipts),
@@ -255,6 +296,7 @@ class FeedbackService:
             outcome_id=outcome.outcome_id,
             repeatable=repeatable,
             key_id=key_id,
+            of_rows=outcome.of_rows,
         )
 
     def _is_repeatable(self, rid: RequestId | None) -> bool:
@@ -294,6 +336,10 @@ class FeedbackService:
     def _receipt(self, stored: StoredOutcome) -> OutcomeResult:
         if stored.fate in (Fate.UNKNOWN, Fate.AMBIGUOUS):
             return OutcomeResult(stored.fate.value)
+        if stored.fate is Fate.MISFIT:
+            return OutcomeResult(
+                stored.fate.value, expected=expected(stored, self._outputs(stored.outcome))
+            )
         revision = stored.outcome.revision
         arm = self._arm(stored.outcome)
         late = revision != self._plane.live.served.revision.number
@@ -323,6 +369,12 @@ class FeedbackService:
         except ValueError as error:
             return no_reward(str(error), fitting_reward(stored.prediction, outcome.truth, terms))
         return ""
+
+    def _outputs(self, outcome: NewOutcome) -> tuple[str, ...]:
+        """Names of the outputs of the arm that answered; empty if it is not live or names none."""
+        arm = self._arm(outcome)
+        same = (each for each in self._plane.live.arms if arm and each.arm.model == arm.model)
+        return next((each.signature.outputs for each in same), ())
 
     def _terms(self, spec: DeploymentSpec, arm: int) -> Terms:
         """What the reward needs of an arm; its classes only while it is loaded."""
@@ -389,13 +441,17 @@ def _range(spec: DeploymentSpec, terms: Terms | None = None) -> Range | None:
 def _too_large(outcome: Outcome) -> str:
     """Name the number of an outcome that is too large for statistics; empty if none is."""
     for name, value in (("reward", outcome.reward), ("truth", outcome.truth)):
-        if isinstance(value, int | float) and abs(value) > LARGEST:
+        if any(isinstance(each, int | float) and abs(each) > LARGEST for each in outputs_in(value)):
             return name
     return ""
 
 
 def _normal(truth: object) -> Any:  # noqa: ANN401 - a JSON value
     """Write whole numbers as doubles, so that 6 and 6.0 are one truth in the journal."""
+    if isinstance(truth, dict):
+        return {name: _normal(each) for name, each in truth.items()}
+    if isinstance(truth, list):
+        return [_normal(each) for each in truth]
     return float(truth) if isinstance(truth, int) and not isinstance(truth, bool) else truth
 
 

@@ -73,6 +73,7 @@ _REFUSALS = {
     "unknown": "NOT_FOUND",
     "ambiguous": "FAILED_PRECONDITION",
     "conflict": "ALREADY_EXISTS",
+    "misfit": "INVALID_ARGUMENT",
     "no_outcome_id": "INVALID_ARGUMENT",
     "no_such_row": "OUT_OF_RANGE",
     "out_of_range": "OUT_OF_RANGE",

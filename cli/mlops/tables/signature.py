@@ -7,6 +7,7 @@ Only the YAML is read, so that a status page can show it without importing MLflo
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,6 +32,7 @@ class Signature:
         columns: Named input columns in order; empty if the input is a tensor or unknown.
         tensor: (datatype, shape) of an unnamed input tensor, -1 for the rows; else None.
         outputs: Names of the output columns, where the model names them.
+        n_outputs: Values of an answer to one row; 0 if unknown.
         output_type: MLflow's type name or NumPy's dtype of the first output; empty if unknown.
         unnamed: MLflow's type names of input columns without names.
         hinted: Whether it comes from a type hint of `predict`, which then gets JSON values.
@@ -40,6 +42,7 @@ class Signature:
     columns: tuple[Column, ...] = ()
     tensor: tuple[str, tuple[int, ...]] | None = None
     outputs: tuple[str, ...] = ()
+    n_outputs: int = 0
     output_type: str = ""
     unnamed: tuple[str, ...] = ()
     hinted: bool = False
@@ -85,6 +88,7 @@ def signature_of(document: Mapping[str, Any], *, hinted: bool = False) -> Signat
         columns=columns if len(columns) == len(inputs) else (),
         tensor=_tensor(inputs),
         outputs=tuple(item["name"] for item in outputs if item.get("name") is not None),
+        n_outputs=_n_outputs(outputs),
         output_type=_output_type(outputs),
         unnamed=unnamed if len(unnamed) == len(inputs) else (),
         hinted=hinted,
@@ -101,6 +105,13 @@ def _tensor(inputs: list[dict[str, Any]]) -> tuple[str, tuple[int, ...]] | None:
         return None
     spec = inputs[0]["tensor-spec"]
     return spec["dtype"], tuple(spec["shape"])
+
+
+def _n_outputs(outputs: list[dict[str, Any]]) -> int:
+    if len(outputs) != 1 or outputs[0].get("type") != "tensor":
+        return len(outputs)
+    inner = outputs[0]["tensor-spec"]["shape"][1:]
+    return math.prod(inner) if all(size > 0 for size in inner) else 0
 
 
 def _output_type(outputs: list[dict[str, Any]]) -> str:

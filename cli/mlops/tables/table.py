@@ -37,6 +37,6 @@ class Table:
         """The (n, k) cells row by row."""
         return [list(row) for row in zip(*self.columns.values(), strict=True)]
 
-    def without(self, name: str) -> Table:
-        """Return the table without one column."""
-        return replace(self, columns={k: v for k, v in self.columns.items() if k != name})
+    def without(self, *names: str) -> Table:
+        """Return the table without some columns."""
+        return replace(self, columns={k: v for k, v in self.columns.items() if k not in names})

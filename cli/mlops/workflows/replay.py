@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class ReplayRequest:
 
     Attributes:
         data: CSV file; empty for the setting. Draws of the project file are not meant for another.
-        truth_column: Column with the truth; empty for the setting.
+        truth_columns: Columns with the truth of each output; empty for the setting.
         once: Send each row once, whatever the settings say of draws.
         limit: At most so many requests; None for all.
         skip: Leave out so many requests at the start, which an interrupted run had made.
@@ -55,7 +55,7 @@ class ReplayRequest:
     """
 
     data: str = ""
-    truth_column: str = ""
+    truth_columns: Sequence[str] = ()
     once: bool = False
     limit: int | None = None
     skip: int = 0
@@ -119,12 +119,12 @@ def replay_file(
         NotFoundError: There is no such file, or the deployment does not run.
         ConflictError: The reward is not that of the deployment.
     """
-    path, column = _file(settings, request)
+    path, columns = _file(settings, request)
     draws = _draws(settings, request)
     with _endpoint(settings, name, request) as (state, endpoint):
         own = endpoint if isinstance(endpoint, OwnEndpoint) else None
         signature = signature_at(own.connection) if own else None
-        table = read_replay_rows(path, column, signature)
+        table = read_replay_rows(path, columns, signature)
         first, count = request.skip, draws or len(table)
         total = min(count - first, request.limit or count)
         if total <= 0:
@@ -227,8 +227,8 @@ def _served_at(settings: Settings, url: str) -> ServerState | None:
     return None
 
 
-def _file(settings: Settings, request: ReplayRequest) -> tuple[Path, str]:
-    """Return the file of rows and the column with the label."""
+def _file(settings: Settings, request: ReplayRequest) -> tuple[Path, Sequence[str]]:
+    """Return the file of rows and the columns with the labels."""
     data = request.data or settings.feedback.data
     if not data:
         raise UsageError(
@@ -241,10 +241,15 @@ def _file(settings: Settings, request: ReplayRequest) -> tuple[Path, str]:
     if not path.exists():
         # This can be checked without a server.
         raise unreadable(path, FileNotFoundError())
-    column = request.truth_column or settings.feedback.truth_column
-    if not column:
+    columns = _truth_columns(settings, request)
+    if not columns:
         raise UsageError("The column with the truth is not named.", hint="`--truth-column NAME`")
-    return path, column
+    return path, columns
+
+
+def _truth_columns(settings: Settings, request: ReplayRequest) -> Sequence[str]:
+    known = settings.feedback.truth_column
+    return request.truth_columns or ((known,) if known else ())
 
 
 def _draws(settings: Settings, request: ReplayRequest) -> int:
@@ -270,12 +275,14 @@ def _check_truths(settings: Settings, request: ReplayRequest, table: ReplayRows)
     Raises:
         InvalidInputError: A truth is not a number; its place is named.
     """
-    column = request.truth_column or settings.feedback.truth_column
-    text = next((truth for truth in table.truths if isinstance(truth, str)), None)
+    columns = _truth_columns(settings, request)
+    truths = (each if isinstance(each, list) else [each] for each in table.truths)
+    text = next((each for some in truths for each in some if isinstance(each, str)), None)
     if text is None:
         return
-    stray = next((stray for stray in table.strays if stray.column == column), None)
-    what = f"{stray}" if stray else f"`{column}` is `{text[:40]}`, not a number"
+    stray = next((stray for stray in table.strays if stray.column in columns), None)
+    named = ", ".join(f"`{column}`" for column in columns)
+    what = f"{stray}" if stray else f"{named} is `{text[:40]}`, not a number"
     raise InvalidInputError(
         f"`{request.data or settings.feedback.data}`, {what}: there is no error to reward.",
         hint="Correct the file, or deploy with `--reward exact`.",
