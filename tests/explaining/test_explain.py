@@ -99,5 +99,39 @@ def test_a_model_with_several_outputs_is_explained(shop: Shop, tmp_path: Path) -
     found = shop.ok("explain", *words, str(tmp_path / "rows.csv"), "--json").document
     fits("explain", found)
     (arm,) = found["arms"]
-    assert (arm["method"], arm["output"]) == ("permutations", "whether it gives this answer")
-    assert (arm["classes"], arm["outputs"]) == (None, [1.0] * 4)
+    assert (arm["method"], arm["output"]) == ("permutations", "output 0, the first of 2")
+    assert (arm["classes"], arm["explained"]) == (None, ["output 0, the first of 2"] * 4)
+    assert arm["outputs"] == pytest.approx(rows["a"].tolist())
+    other = (*words, str(tmp_path / "rows.csv"), "--output")
+    (arm,) = shop.ok("explain", *other, "1", "--json").document["arms"]
+    assert arm["outputs"] == pytest.approx(rows["b"].tolist())
+    refused = shop.run("explain", *other, "price")
+    assert (refused.code, "no output `price`, only `0`, `1`" in refused.err) == (3, True)
+
+
+def test_probabilities_are_explained_by_their_largest_class(shop: Shop, tmp_path: Path) -> None:
+    import mlflow.sklearn
+    import pandas as pd
+    from mlflow.models import infer_signature
+    from sklearn.linear_model import LogisticRegression
+
+    rows = pd.DataFrame({"a": [0.0, 1.0, 2.0, 4.0], "b": [1.0, 0.0, 3.0, 2.0]})
+    model = LogisticRegression().fit(rows, ["no", "no", "yes", "yes"])
+    mlflow.sklearn.save_model(
+        model, tmp_path / "proba", signature=infer_signature(rows), pip_requirements=[],
+        serialization_format="cloudpickle", pyfunc_predict_fn="predict_proba",
+    )  # fmt: skip
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    file = str(tmp_path / "rows.csv")
+    words = ("explain", str(tmp_path / "proba"), "--data", file, "--background", file)
+    found = shop.ok(*words, "--json").document
+    fits("explain", found)
+    (arm,) = found["arms"]
+    assert arm["classes"] == ["no", "no", "yes", "yes"]
+    assert arm["explained"] == [f"probability of class {name}" for name in arm["classes"]]
+    assert arm["outputs"] == pytest.approx(model.predict_proba(rows).max(axis=1))
+    text = shop.ok(*words).out
+    assert "probability of the class that is answered, sampled" in text
+    assert text.count("probability of class no\n") == 2
+    text = shop.ok(*words, "--output", "yes").out
+    assert "probability of class yes, sampled" in text

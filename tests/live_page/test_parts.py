@@ -354,7 +354,7 @@ def test_arms_are_explained_side_by_side() -> None:
     assert "Difference" not in words(explanation(desk_of(None), found)["html"])
     # Nor of different classes.
     for arm, name in (("a", "paid"), ("b", "late")):
-        found[0][arm] |= {"output": "score of the class that is answered", "class": name}
+        found[0][arm] |= {"output": f"score of class {name}", "class": name}
     text = words(explanation(desk_of(None), found)["html"])
     assert "Difference" not in text
-    assert "score of the class that is answered, late" in text
+    assert "b: linear, score of class late, exact" in text

@@ -43,6 +43,13 @@ def explain(
     permutations: Annotated[
         bool, typer.Option("--permutations", help="Sample, also where shares could be exact.")
     ] = False,
+    output: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", show_default="the first",
+            help="Output to explain, by name or position, of a model that answers several.",
+        ),
+    ] = "",
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Say by how much each feature moves an answer, and why arms answer differently.
@@ -56,7 +63,7 @@ def explain(
         raise UsageError("Name what is to be explained: `--request-id ID` or `--data FILE`.")
     found = explained(
         load_settings(), ref, request_id=request_id, data=data, background=background,
-        by_permutations=permutations,
+        by_permutations=permutations, output=output,
     )  # fmt: skip
     show(plain(found), as_json=as_json, render=lambda out: _render(out, found))
 
@@ -77,8 +84,8 @@ def _render(out: Console, found: Explained) -> None:
         )
     for row in range(min(len(found.rows), _SHOWN_ROWS)):
         out.print()
-        for text in _classes(found, row):
-            out.print(f"[dim]{escape(text)}[/]")
+        for text in _meant(found, row):
+            out.print(f"[dim]{escape(text)}[/]", soft_wrap=True)
         out.print(_table(found, row))
     if len(found.rows) > _SHOWN_ROWS:
         out.print(f"[dim]and {len(found.rows) - _SHOWN_ROWS} more rows; `--json` has all[/]")
@@ -86,12 +93,13 @@ def _render(out: Console, found: Explained) -> None:
         out.print("[dim]the outputs of the arms differ in kind, so no difference is shown[/]")
 
 
-def _classes(found: Explained, row: int) -> list[str]:
-    """Say which class a row's shares are of, where the names of the outputs do not."""
-    several = [a for a in found.arms if a.classes is not None and len(set(a.classes)) > 1]
-    if several and found.comparable:
-        return [f"class {several[0].classes[row]}" if several[0].classes else ""]
-    return [f"{arm.arm}: class {arm.classes[row]}" for arm in several if arm.classes]
+def _meant(found: Explained, row: int) -> list[str]:
+    """Say what is explained of a row, where it is not the same of all rows."""
+    if all(len(set(arm.explained)) == 1 for arm in found.arms):
+        return []
+    if len({arm.explained[row] for arm in found.arms}) == 1:
+        return [found.arms[0].explained[row]]
+    return [f"{arm.arm}: {arm.explained[row]}" for arm in found.arms]
 
 
 def _table(found: Explained, row: int) -> Table:

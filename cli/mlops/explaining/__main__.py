@@ -125,7 +125,7 @@ def _explained(
             errors = None if said.errors is None else said.errors[at].tolist()
             row[name] = {
                 "method": said.method,
-                "output": said.output,
+                "output": said.output_of(at),
                 "class": None if classes is None else classes[at],
                 "base": float(said.base[at]),
                 "prediction": float(said.outputs[at]),

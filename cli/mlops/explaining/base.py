@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -17,6 +18,10 @@ Rows: TypeAlias = Mapping[str, Sequence[Any]]
 #: Relative to the largest of 1, the base and the answer. XGBoost calculates in float32.
 TOLERANCE = 1e-6
 SINGLE_TOLERANCE = 1e-3
+
+# How an output ends that differs by row.
+_ANSWERED, _STAYS = "the class that is answered", "stays the same"
+_SHOWN = 60
 
 
 class NotExactError(Exception):
@@ -64,9 +69,31 @@ def of_classes(what: str, classes: Sequence[Any]) -> str:
     >>> of_classes("log-odds", ["a", "a"]), of_classes("score", [0, 1])
     ('log-odds of class a', 'score of the class that is answered')
     """
-    if len(set(classes)) == 1:
-        return f"{what} of class {classes[0]}"
-    return f"{what} of the class that is answered"
+    return _for_rows(f"{what} of {_ANSWERED}", classes)
+
+
+def of_answers(subject: str, labels: Sequence[Any]) -> str:
+    """Say that of rows the answer itself is explained, each by its label.
+
+    >>> of_answers("answer", ["a", "a"]), of_answers("first item", [7, 8])
+    ('whether the answer stays `a`', 'whether the first item stays the same')
+    """
+    return _for_rows(f"whether the {subject} {_STAYS}", labels)
+
+
+def _for_rows(output: str, labels: Sequence[Any]) -> str:
+    # Labels may be lists, which have no hash.
+    return _for_row(output, labels[0]) if all(each == labels[0] for each in labels) else output
+
+
+def _for_row(output: str, label: Any) -> str:  # noqa: ANN401 - a JSON value
+    if output.endswith(_STAYS):
+        text = label if isinstance(label, str) else json.dumps(label, default=str)
+        text = text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+        return f"{output.removesuffix(_STAYS)}stays `{text}`"
+    if output.endswith(_ANSWERED):
+        return f"{output.removesuffix(_ANSWERED)}class {label}"
+    return output
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +122,10 @@ class Explanation:
     errors: NDArray[np.float64] | None
     gap: float
     classes: tuple[Any, ...] | None = None
+
+    def output_of(self, row: int) -> str:
+        """Say what is explained of one row, with its class or answer."""
+        return self.output if self.classes is None else _for_row(self.output, self.classes[row])
 
     @property
     def single_classes(self) -> tuple[Any, ...] | None:

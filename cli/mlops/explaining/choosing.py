@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.errors import InvalidInputError
+from mlops.explaining.answers import aspect_of
 from mlops.explaining.base import (
     Explanation,
     NotExactError,
@@ -25,10 +26,9 @@ from mlops.explaining.linear import explain_linear
 from mlops.explaining.permutations import Output, explain_by_permutations
 from mlops.explaining.trees import explain_trees
 from mlops.protocols.base import Columns, Kind, ProtocolError
-from mlops.protocols.predictions import by_row
-from mlops.rewards.kinds import is_number, is_single
+from mlops.protocols.predictions import as_rows, by_row
 from mlops.runtimes.base import ServableModel, UnsuitableError
-from mlops.runtimes.classes import classes_of
+from mlops.runtimes.classes import classes_of, read_classes
 from mlops.runtimes.estimators import find_estimator, taking_arrays
 from mlops.runtimes.folder import ModelFolder, read_mlmodel
 from mlops.runtimes.isolated import IsolatedModel
@@ -88,10 +88,12 @@ def explain(
     *,
     by_permutations: bool = False,
     classes: Sequence[Any] | None = None,
+    output: str = "",
 ) -> Explanation:
     """Explain the answers of a model.
 
-    Of a classifier the second of two classes is explained, of more the one that it answers.
+    Of a classifier the second of two classes is explained, of more the one that it answers; of an
+    answer of several values a part (see `answers`).
 
     Args:
         model: The model.
@@ -99,9 +101,11 @@ def explain(
         background: Rows to count from; at most `MAX_BACKGROUND` are taken, evenly.
         by_permutations: Do so also where there is an exact method.
         classes: Of each row the class to explain instead, if the model is a classifier.
+        output: Name or position of the one to explain of several values that the model answers.
 
     Raises:
-        InvalidInputError: The model refuses the rows, or answers them as a whole.
+        InvalidInputError: The model refuses the rows, answers them as a whole or by values that
+            cannot be explained, or has no such output.
         OtherClassesError: It does not know one of the classes.
     """
     names = model.signature.names or tuple(rows)
@@ -111,12 +115,12 @@ def explain(
     rows = {name: rows[name] for name in names}
     background = _evenly({name: background[name] for name in names})
     try:
-        if not by_permutations:
+        if not by_permutations and not output:
             try:
                 return _exact(model, rows, background, classes)
             except NotExactError:
                 pass
-        return _permuted(model, rows, background, classes)
+        return _permuted(model, rows, background, classes, output)
     except ProtocolError as error:
         raise InvalidInputError(f"The model does not take the rows: {error.message}") from error
     except NotExactError as error:
@@ -160,12 +164,12 @@ def _exact(
 
 
 def _permuted(
-    model: Explainable, rows: Rows, background: Rows, classes: Sequence[Any] | None
+    model: Explainable, rows: Rows, background: Rows, classes: Sequence[Any] | None, output: str
 ) -> Explanation:
     n = len(next(iter(rows.values())))
     answers = _answers(model.model, rows, n)
     proba, known = _probabilities(model)
-    if proba is not None:
+    if proba is not None and not output:
         answered = proba(rows, n).argmax(axis=1) if len(known) != 2 else np.ones(n, dtype=int)
         at_class = pick_classes(known, answered, classes)
         labels = [plain_label(known[each]) for each in at_class]
@@ -173,28 +177,23 @@ def _permuted(
         def ask_class(at: int) -> Output:
             return lambda some, count: proba(some, count)[:, at_class[at]]
 
-        output = of_classes("probability", labels)
-        found = explain_by_permutations(output, ask_class, rows, background)
+        of = of_classes("probability", labels)
+        found = explain_by_permutations(of, ask_class, rows, background)
         return replace(found, classes=tuple(labels))
-    if all(is_number(answer) for answer in answers):
+    m = len(next(iter(background.values())))
+    aspect = aspect_of(
+        answers, _answers(model.model, background, m), known=_classes(model), asked=classes,
+        output=output,
+    )  # fmt: skip
 
-        def ask_number(_: int) -> Output:
-            return lambda some, count: np.array(_answers(model.model, some, count), dtype=float)
+    def ask(at: int) -> Output:
+        def values(some: Rows, count: int) -> NDArray[np.float64]:
+            return np.array([aspect.value(each, at) for each in _answers(model.model, some, count)])
 
-        return explain_by_permutations("prediction", ask_number, rows, background)
-    if classes and {*map(is_single, classes)}.isdisjoint(map(is_single, answers)):
-        raise OtherClassesError("one of the models answers several values, the other one")
-    labels = list(classes or answers)
+        return values
 
-    def ask_label(at: int) -> Output:
-        def same(some: Rows, count: int) -> NDArray[np.float64]:
-            return np.array([each == labels[at] for each in _answers(model.model, some, count)],
-                            dtype=float)  # fmt: skip
-
-        return same
-
-    found = explain_by_permutations("whether it gives this answer", ask_label, rows, background)
-    return replace(found, classes=tuple(labels))
+    found = explain_by_permutations(aspect.output, ask, rows, background)
+    return replace(found, classes=aspect.classes)
 
 
 def explain_all(
@@ -204,6 +203,7 @@ def explain_all(
     served: int = 0,
     *,
     by_permutations: bool = False,
+    output: str = "",
 ) -> list[Explanation]:
     """Explain the answers of several models so that they may be subtracted.
 
@@ -217,19 +217,25 @@ def explain_all(
         background: As in `explain`.
         served: Position of the model whose classes are explained.
         by_permutations: As in `explain`.
+        output: As in `explain`.
 
     Raises:
-        InvalidInputError: A model refuses the rows, or answers them as a whole.
+        InvalidInputError: As in `explain`, of any model.
     """
-    first = explain(models[served], rows, background, by_permutations=by_permutations)
+
+    def one(model: Explainable, classes: Sequence[Any] | None = None) -> Explanation:
+        return explain(
+            model, rows, background, by_permutations=by_permutations, classes=classes,
+            output=output,
+        )  # fmt: skip
+
+    first = one(models[served])
 
     def other(model: Explainable) -> Explanation:
         try:
-            return explain(
-                model, rows, background, by_permutations=by_permutations, classes=first.classes
-            )
+            return one(model, first.classes)
         except OtherClassesError:
-            return explain(model, rows, background, by_permutations=by_permutations)
+            return one(model)
 
     return [first if at == served else other(each) for at, each in enumerate(models)]
 
@@ -263,13 +269,33 @@ def _probabilities(
     return ask, known
 
 
+def _classes(model: Explainable) -> Sequence[Any]:
+    if model.process is not None:
+        return classes_of(model.process.get_raw_model())
+    return () if model.folder is None else read_classes(model.folder.pyfunc.raw)
+
+
 def _answers(model: ServableModel, rows: Rows, n: int) -> list[Any]:
     rowwise = by_row(model.predict(Columns(dict(rows)), {}), n)
-    if isinstance(rowwise, dict) and len(rowwise) == 1:
+    if isinstance(rowwise, dict):
+        if len(rowwise) > 1:
+            return as_rows(rowwise)  # type: ignore[no-any-return]  # objects
         rowwise = np.asarray(next(iter(rowwise.values())))
     if isinstance(rowwise, np.ndarray):
         rowwise = rowwise[:, 0] if rowwise.ndim == 2 and rowwise.shape[1] == 1 else rowwise
         rowwise = rowwise.tolist()
     if not isinstance(rowwise, list):
-        raise ProtocolError(Kind.MISMATCH, "it answers the rows as a whole, or several values each")
-    return rowwise
+        raise ProtocolError(Kind.MISMATCH, "it answers the rows as a whole")
+    return list(map(_plain, rowwise))
+
+
+def _plain(answer: Any) -> Any:  # noqa: ANN401 - a JSON value, or NumPy's
+    if isinstance(answer, np.ndarray | np.generic):
+        return answer.tolist()
+    if isinstance(answer, list | tuple):
+        return [_plain(each) for each in answer]
+    return (
+        {name: _plain(each) for name, each in answer.items()}
+        if isinstance(answer, dict)
+        else answer
+    )

@@ -50,8 +50,9 @@ class ArmExplained:
         served: Whether it answered the request that was asked about.
         method: `linear`, `trees`, `xgboost`, `lightgbm` or `permutations`.
         exact: Whether the shares have no error of Monte Carlo.
-        output: What is explained.
-        classes: The class whose output it is, by row; None where it is of none.
+        output: What is explained of all rows.
+        explained: The same by row, with the class or the answer that is meant.
+        classes: That class or answer, by row; None where it is none, or no single value.
         base: What the shares count from, by row.
         outputs: The explained output, by row.
         shares: Feature to its share, by row.
@@ -65,6 +66,7 @@ class ArmExplained:
     method: str
     exact: bool
     output: str
+    explained: tuple[str, ...]
     classes: tuple[Any, ...] | None
     base: tuple[float, ...]
     outputs: tuple[float, ...]
@@ -105,6 +107,7 @@ def explained(
     data: str = "",
     background: str = "",
     by_permutations: bool = False,
+    output: str = "",
 ) -> Explained:
     """Explain a request of a deployment, or rows of a file.
 
@@ -116,6 +119,7 @@ def explained(
         background: A file with rows to count from; empty for the newest requests of a deployment,
             and the input example of a model.
         by_permutations: Do so also where there is an exact method, to have arms in one unit.
+        output: Name or position of the one to explain of several values that a model answers.
 
     Raises:
         NotFoundError: There is no such deployment, model or request; or its features are gone.
@@ -145,7 +149,7 @@ def explained(
         rows = _rows(kept, signature) if kept else _file(data, signature)
         given, said = _background(settings, background, journal, spec, models, rows)
         at = next((at for at, arm in enumerate(spec.arms) if arm.name == served), 0)
-        found = _all(models, rows, given, at, by_permutations=by_permutations)
+        found = _all(models, rows, given, at, by_permutations=by_permutations, output=output)
     comparable = are_comparable(found)
     arms = tuple(
         _arm(arm, arm.name == served, each) for arm, each in zip(spec.arms, found, strict=True)
@@ -191,12 +195,14 @@ def importance_of(
 
 def _all(
     models: Sequence[Explainable], rows: Rows, background: Rows, served: int,
-    *, by_permutations: bool,
+    *, by_permutations: bool, output: str,
 ) -> list[Explanation]:  # fmt: skip
-    found = explain_all(models, rows, background, served, by_permutations=by_permutations)
+    found = explain_all(
+        models, rows, background, served, by_permutations=by_permutations, output=output
+    )
     if not are_comparable(found) and not by_permutations:
         # Log-odds of one and probabilities of another cannot be subtracted.
-        again = explain_all(models, rows, background, served, by_permutations=True)
+        again = explain_all(models, rows, background, served, by_permutations=True, output=output)
         if are_comparable(again):
             return again
     return found
@@ -313,6 +319,7 @@ def _arm(arm: Arm, served: bool, found: Explanation) -> ArmExplained:
         method=found.method,
         exact=found.errors is None,
         output=found.output,
+        explained=tuple(found.output_of(row) for row in range(len(found.outputs))),
         classes=found.single_classes,
         base=tuple(found.base.tolist()),
         outputs=tuple(found.outputs.tolist()),
