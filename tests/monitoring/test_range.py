@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,10 @@ from mlops.journal.sql import SqlJournal
 from mlops.monitoring.comparing import difference
 from mlops.monitoring.evidence import Evidence, gather
 from mlops.monitoring.page import report_page
-from mlops.monitoring.report import Report, make_report
+from mlops.monitoring.report import Report, make_report, report_of
 from mlops.spec.attribution import Attribution
 from mlops.spec.deployment import check, to_dict
+from mlops.stats.sequence import ConfidenceSequence
 from tests.monitoring.journals import START_MS, Draw, Stage, fill, labels, numbers, spec_of
 from tests.stats.tolerance import most
 
@@ -65,6 +67,33 @@ def test_there_is_an_interval_before_the_burn_in_would_end(journal: SqlJournal) 
     (compared,) = make_report(journal).comparisons
     assert compared.waiting_for is None
     assert -2 < compared.lower < compared.estimate < compared.upper < 2
+
+
+@pytest.mark.parametrize("horizon", [0, 60])
+@pytest.mark.parametrize("n", [30, 60, 150, 2_000])
+def test_intervals_are_cut_to_what_is_possible_and_verdicts_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int, horizon: int
+) -> None:
+    journal = SqlJournal(f"sqlite:///{tmp_path / 'cut.db'}")
+    fill(journal, AB, [Stage([0.9, 0.1], n)], labels([0.5, 0.75]), reward="exact")
+    evidence = gather(journal)
+    evidence = replace(evidence, spec=replace(evidence.spec, horizon=horizon))
+    journal.close()
+    cut = report_of(evidence, evidence, 0.05)
+    monkeypatch.setattr(ConfidenceSequence, "within", lambda self, *_: self)
+    uncut = report_of(evidence, evidence, 0.05)
+    said = replace(cut.verdict, reason="", lower=uncut.verdict.lower, upper=uncut.verdict.upper)
+    assert said == replace(uncut.verdict, reason="")
+    assert n > 60 or uncut.comparisons[0].upper > 1
+    for ours, whole in zip(cut.comparisons + cut.looks[0], uncut.comparisons + uncut.looks[0],
+                           strict=True):  # fmt: skip
+        if math.isfinite(whole.lower):
+            assert (ours.lower, ours.upper) == (max(whole.lower, -1), min(whole.upper, 1))
+            assert ours.estimate == whole.estimate
+        else:
+            assert (ours.lower, ours.upper) == (whole.lower, whole.upper)
+    for arm in cut.arms:
+        assert arm.needs or 0 <= arm.lower <= arm.upper <= 1
 
 
 def test_the_first_outcomes_are_too_few_for_any(journal: SqlJournal) -> None:

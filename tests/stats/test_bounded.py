@@ -179,3 +179,22 @@ def test_power_is_65_per_cent_of_the_fixed_test() -> None:
     found = compare(arms, (rng.random((runs, n)) < base + lift * (arms - 0.5)) * 1.0, 0.5)
 
     assert (found.lower > 0).any(axis=1).sum() >= fewest(runs, 0.65 * 0.9)
+
+
+def test_bounds_are_those_of_the_range_at_most() -> None:
+    rng = np.random.default_rng(3)
+    arms = rng.integers(0, 2, 400)
+    rewards = (rng.random(400) < 0.2 + 0.6 * arms) * 1.0
+    found = compare(arms, rewards, 0.5)
+    opened = found.lower[found.ready], found.upper[found.ready]
+    assert opened[0].min() == -1.0
+    assert opened[1].max() == 1.0
+    assert (opened[0] <= opened[1]).all()
+    # It is decided when it was: 0 is inside of every range of a difference.
+    assert found.excludes()[-1]
+    assert np.isinf(found.lower[~found.ready]).all()
+    paired = bounded_mean_sequence(rewards[:30], value_range=(0.0, 1.0))
+    assert (paired.lower[paired.ready].min(), paired.upper[paired.ready].max()) == (0.0, 1.0)
+    # An interval that lies outside of the range as a whole is its nearest end.
+    outside = paired.within(2.0, 3.0)
+    assert outside.lower[-1] == outside.upper[-1] == 2.0

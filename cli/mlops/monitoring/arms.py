@@ -129,6 +129,8 @@ def _estimate(
         evidence.arms, evidence.rewards, evidence.propensities,
         arm=arm, importance=weight, alpha=alpha,
     )  # fmt: skip
+    if evidence.bounds is not None:
+        found = found.within(*evidence.bounds)
     bounds = float(found.estimate[-1]), float(found.lower[-1]), float(found.upper[-1])
     return (*bounds, "" if found.ready[-1] else _needs(found.opening))
 

@@ -75,13 +75,17 @@ def difference(evidence: Evidence, candidate: int, alpha: float) -> ConfidenceSe
     """Compare an arm of an experiment, given by position, with the baseline at every look."""
     pair = (candidate, evidence.base)
     if evidence.bounds is None or evidence.spec.has_end:
-        return difference_sequence(
+        found = difference_sequence(
             evidence.arms, evidence.rewards, evidence.propensities,
             candidate=candidate, baseline=evidence.base,
             importance=importance(evidence, pair),
             shares=(_share(evidence, candidate), _share(evidence, evidence.base)), alpha=alpha,
             horizon=_horizon(evidence, pair),
         )  # fmt: skip
+        if evidence.bounds is None:
+            return found
+        low, high = evidence.bounds
+        return found.within(low - high, high - low)
     return bounded_difference_sequence(
         evidence.arms, evidence.rewards, evidence.propensities,
         candidate=candidate, baseline=evidence.base,

@@ -10,6 +10,7 @@ before it, m_k - m_b, so that a common base rate is no spread. The estimate is t
 that of `difference`. Both sides get alpha / 2.
 
 Assumes only the range and true propensities; no burn-in. A reward outside its range is an error.
+Bounds are cut to what the range allows: a difference is in [lo - hi, hi - lo].
 """
 
 import numpy as np
@@ -74,7 +75,8 @@ def bounded_difference_sequence(
     ours, theirs = arm_scores(seen, candidate), arm_scores(seen, baseline)
     residuals = ours.residuals - theirs.residuals
     scores = ours.plug_in - theirs.plug_in + residuals
-    return _exact(scores, residuals, seen.importance, high - low, alpha)
+    found = _exact(scores, residuals, seen.importance, high - low, alpha)
+    return found.within(low - high, high - low)
 
 
 def bounded_mean_sequence(
@@ -102,7 +104,8 @@ def bounded_mean_sequence(
     if not ((stream >= low) & (stream <= high)).all():
         raise ValueError(f"values must be in [{low}, {high}]")
     own = arm_scores(seen, 0)
-    return _exact(own.plug_in + own.residuals, own.residuals, seen.importance, high - low, alpha)
+    found = _exact(own.plug_in + own.residuals, own.residuals, seen.importance, high - low, alpha)
+    return found.within(low, high)
 
 
 def _exact(

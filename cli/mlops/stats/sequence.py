@@ -17,7 +17,8 @@ Every look has its own interval; they are not intersected. All of them hold at o
 hides that evidence went away.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +71,20 @@ class ConfidenceSequence:
     def waiting_for(self) -> str | None:
         """Why the bounds are still infinite at the last look, in words, or None. One run only."""
         return self.opening.shortfall() if self.opening else None
+
+    def within(self, low: float, high: float) -> Self:
+        """Return the same, with bounds cut to the values that are possible at all.
+
+        The truth is in [low, high], so no interval misses more often. The estimate stays, which may
+        be outside. Looks without an interval stay so.
+
+        Args:
+            low: The smallest value that is possible.
+            high: The largest.
+        """
+        lower = np.where(self.ready, np.clip(self.lower, low, high), self.lower)
+        upper = np.where(self.ready, np.clip(self.upper, low, high), self.upper)
+        return replace(self, lower=lower, upper=upper)
 
     def excludes(self, value: float = 0.0) -> NDArray[np.bool_]:
         """Whether each look's interval leaves the value out, shape (..., n)."""
