@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -16,6 +17,7 @@ import typer
 from mlops.__main__ import run
 from mlops.commands.app import program
 from mlops.commands.terminal import SafeConsole, Trimmed
+from tests.fixtures_training import Cli
 
 Capture = pytest.CaptureFixture[str]
 
@@ -96,3 +98,22 @@ def test_an_encoding_without_our_signs(encoding: str, tmp_path: Path) -> None:
         )
         assert b"Traceback" not in said.stderr, said.stderr
         assert said.returncode == (0 if "--help" in command else 5)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--ab", "ridge", "--json"), "takes two models, and `--json` is no model but an option"),
+        (("--ab", "a", "b", "--split", "90/20", "--json"), "sum to 110, not 100"),
+        (("--ab", "a", "b", "--split", "90", "--json"), "not a split among 2 arms"),
+        (("--model", "a", "--shadow", "b@", "--json"), "names no alias"),
+    ],
+)
+def test_models_of_deploy_that_are_none_are_refused_before_the_work(
+    cli: Cli, tmp_path: Path, capsys: Capture, words: tuple[str, ...], said: str
+) -> None:
+    (tmp_path / "mlops.toml").write_text("[tracking]\nuri = 'http://127.0.0.1:9'\n")
+    assert cli(tmp_path, "deploy", *words) == 2
+    shown = capsys.readouterr()
+    assert said in json.loads(shown.out)["error"]["message"]
+    assert "Reading the live revision" not in shown.err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mlops.commands.arguments import Context, Kubeconfig, NoPreflight, Trust
 from mlops.commands.options import deploy_cluster as cluster
 from mlops.commands.options import deploy_models as models
@@ -87,13 +89,23 @@ def deploy(
     from mlops.deployment.deploy import deploy as make_deployment
     from mlops.deployment.deploy import open_target
     from mlops.deployment.option_rules import applies, check_options
-    from mlops.deployment.request import read_costs
+    from mlops.deployment.request import check_words, read_costs
     from mlops.deployment.targets.contract import CLUSTER, FILES, SERVER, How
     from mlops.policies.making import with_option
     from mlops.settings import load_settings
     from mlops.workflows.deploy_options import Words, ask
     from mlops.workflows.preflight import preflight
 
+    named: dict[str, Any] = {
+        "ab": ab,
+        "model": model,
+        "arms": arm or (),
+        "canary": canary,
+        "ramp": {"steps": ramp, "every": every, "advance": advance, "auto": auto},
+        "split": split,
+        "shadows": shadow or (),
+    }
+    check_words(**named, file=file)
     flags = {
         "deploy.name": name,
         "deploy.host": host,
@@ -138,15 +150,7 @@ def deploy(
     if not no_preflight:
         preflight(settings, write=False)
     words = Words(
-        models={
-            "ab": ab,
-            "model": model,
-            "arms": arm or (),
-            "canary": canary,
-            "ramp": {"steps": ramp, "every": every, "advance": advance, "auto": auto},
-            "split": split,
-            "shadows": shadow or (),
-        },
+        models=named,
         file=file,
         target=target,
         platform={"version": platform_version, "mode": mode, "split": traffic_by},

@@ -123,7 +123,7 @@ def read_split(arms: Sequence[ArmRequest], split: str) -> list[ArmRequest]:
         weights = []
     if len(weights) != len(arms):
         raise UsageError(
-            f"`{split}` is not a split among {len(arms)} arms.",
+            f"`{split}` is not a split among {len(arms)} arm{'s' if len(arms) != 1 else ''}.",
             hint="Write one number per arm, such as `--split 90/10`.",
         )
     total = sum(weights)

@@ -29,9 +29,11 @@ from mlops.spec.analysis import Analysis, read_analysis, read_horizon
 from mlops.spec.attribution import Attribution, read_attribution
 from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.ramp import Ramp, read_ramp
+from mlops.spec.refs import parse_ref
 
 _REWARD = ("reward", "reward_range")
 _BASELINE_AND_CANARY = 2
+_WAYS = "`--ab REF REF`, `--model REF`, `--arm name=REF:weight` or `-f SPEC`."
 # `--ramp none` leaves out the project's.
 _NO_RAMP = "none"
 # A ramp that declares no guardrail watches this one: one request in a hundred.
@@ -125,38 +127,24 @@ def read_request(
         UsageError: None or several of the ways to name models were used, or one is malformed.
         InvalidInputError: The spec file is wrong.
     """
-    ways = [way for way in (ab, model, arms or None, file) if way]
+    check_words(
+        ab=ab, model=model, arms=arms, canary=canary, ramp=ramp, split=split, shadows=shadows,
+        file=file,
+    )  # fmt: skip
     live = kept.live.intent.spec if kept and kept.live else None
-    if len(ways) > 1 or not (ways or live):
-        raise UsageError(
-            "Say which models to deploy, in one way." if ways else "Say which models to deploy.",
-            hint="`--ab REF REF`, `--model REF`, `--arm name=REF:weight` or `-f SPEC`.",
-        )
-    if canary and not model:
-        raise UsageError("`--canary` goes with `--model REF`, which gets the rest of the traffic.")
-    if ramp and ramp["steps"] and not canary:
-        raise UsageError("`--ramp` goes with `--canary REF=PERCENT`, whose share it grows.")
+    if not (ab or model or arms or file or live):
+        raise UsageError("Say which models to deploy.", hint=_WAYS)
     plan = _planned(settings, ramp or {}) if canary else {}
     if ramp and not (ramp["steps"] or plan) and any(ramp.values()):
         raise UsageError("`--every`, `--advance` and `--auto` go with `--ramp 5,25,50,100`.")
-    if split and (canary or file):
-        raise UsageError(f"`--split` does not go with `{'--canary' if canary else '-f'}`.")
     copies = tuple(read_shadow(text) for text in shadows)
     if file:
         request = replace(_read_file(settings, file), live=live, given=kept.given if kept else ())
         return replace(request, shadows=copies) if copies else request
-    if not ways:
+    wanted = _named(ab, model, arms, canary, _first_share(plan["steps"]) if plan else None)
+    if not wanted:
         assert live is not None
         wanted = [ArmRequest(arm.model.ref, arm.name, model=arm.model) for arm in live.arms]
-    elif ab:
-        wanted = [ArmRequest(ref) for ref in ab]
-    elif model:
-        first = _first_share(plan["steps"]) if plan else None
-        wanted = [ArmRequest(model)] if canary is None else read_canary(model, canary, first)
-    else:
-        wanted = [read_arm(text) for text in arms]
-        if split and any(arm.weight is not None for arm in wanted):
-            raise UsageError("Give weights with `--split` or with the arms, not with both.")
     request = _request(settings, read_split(wanted, split) if split else wanted, copies)
     if plan:
         request = _with_ramp(request, plan)
@@ -169,6 +157,61 @@ def read_request(
         given=kept.given if kept else (),
         kept=kept.lines if kept else (),
     )
+
+
+def check_words(
+    *,
+    ab: tuple[str, str] | None = None,
+    model: str | None = None,
+    arms: Sequence[str] = (),
+    canary: str | None = None,
+    ramp: Mapping[str, Any] | None = None,
+    split: str | None = None,
+    shadows: Sequence[str] = (),
+    file: Path | None = None,
+) -> None:
+    """Refuse options that are wrong whatever is live, before anything that takes time.
+
+    The arguments are those of `read_request`.
+
+    Raises:
+        UsageError: Several of the ways to name models were used, or one is malformed.
+    """
+    if sum(map(bool, (ab, model, arms, file))) > 1:
+        raise UsageError("Say which models to deploy, in one way.", hint=_WAYS)
+    if canary and not model:
+        raise UsageError("`--canary` goes with `--model REF`, which gets the rest of the traffic.")
+    if ramp and ramp["steps"] and not canary:
+        raise UsageError("`--ramp` goes with `--canary REF=PERCENT`, whose share it grows.")
+    if split and (canary or file):
+        raise UsageError(f"`--split` does not go with `{'--canary' if canary else '-f'}`.")
+    option = next((ref for ref in ab or () if ref.startswith("-")), "")
+    if option:
+        raise UsageError(
+            f"`--ab` takes two models, and `{option}` is no model but an option.",
+            hint="`--ab REF REF`, or `--model REF` for a single model.",
+        )
+    # A ramp of the project may say what a canary begins with.
+    named = _named(ab, model, arms, canary, 1.0)
+    for ref in [arm.ref for arm in named] + [read_shadow(text).ref for text in shadows]:
+        parse_ref(ref)
+    if not split or not named:
+        return
+    if any(arm.weight is not None for arm in named):
+        raise UsageError("Give weights with `--split` or with the arms, not with both.")
+    read_split(named, split)
+
+
+def _named(
+    ab: tuple[str, str] | None, model: str | None, arms: Sequence[str], canary: str | None,
+    first: float | None,
+) -> list[ArmRequest]:  # fmt: skip
+    """Return the arms that a command line names; none where it does not."""
+    if ab:
+        return [ArmRequest(ref) for ref in ab]
+    if model:
+        return [ArmRequest(model)] if canary is None else read_canary(model, canary, first)
+    return [read_arm(text) for text in arms]
 
 
 def _planned(settings: RolloutSettings, ramp: Mapping[str, Any]) -> dict[str, Any]:
