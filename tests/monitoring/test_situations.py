@@ -156,10 +156,10 @@ def test_weekdays_are_not_a_week(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("per_day", "min_days", "decision", "said"),
     [
-        (1000, AUTO, "promote", "its traffic has no rhythm of days"),
+        (1000, AUTO, "promote", "traffic has no daily or weekly pattern"),
         # Too few in an hour to tell that they have no rhythm.
-        (100, AUTO, "withheld", "less than 7 days has been seen"),
-        (1000, 5.0, "withheld", "less than 5 days has been seen"),
+        (100, AUTO, "withheld", "less than 7 days: weekdays"),
+        (1000, 5.0, "withheld", "less than 5 days: weekdays"),
     ],
 )
 def test_traffic_without_a_rhythm_has_no_week(
@@ -213,7 +213,9 @@ def test_a_test_of_a_day_is_about_that_day(tmp_path: Path) -> None:
     report = report_on(tmp_path, 1, day)
     assert report.verdict.decision == "promote"
     gate = next(gate for gate in report.gates if gate.name == "duration")
-    assert gate.text == "Covers 8.33 hours: it speaks of that day only."
+    assert gate.text == (
+        "The requests span 8.33 hours: the result is about that day, and other days may differ."
+    )
     assert report.verdict.weakest
     assert report.verdict.likely is not None
     assert 0 < report.verdict.likely < (report.verdict.effect or 0)
@@ -276,7 +278,7 @@ def test_only_days_that_are_judged_count_as_seen(tmp_path: Path) -> None:
     rules = Attribution(window_s=5 * 86_400, missing=0.0)
     report = report_on(tmp_path, 1, eight_days, rules, START_MS + 8 * DAY_MS)
     assert (report.verdict.decision, report.verdict.withheld) == ("withheld", "promote")
-    assert "Covers 3 days" in report.verdict.reason
+    assert "The requests span 3 days" in report.verdict.reason
 
 
 def test_a_horizon_does_not_hide_that_the_effect_fades(tmp_path: Path) -> None:

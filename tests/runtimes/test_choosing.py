@@ -16,6 +16,7 @@ from mlops.runtimes import RUNTIMES, choosing
 from mlops.runtimes.base import LoadedModel
 from mlops.runtimes.classes import classes_of
 from mlops.runtimes.load import load_model
+from mlops.runtimes.proof import DifferentError, _difference
 from mlops.stats.profile_document import PROFILE_FILE, Profile, to_json
 from mlops.stats.profiles import profile_feature
 
@@ -82,8 +83,11 @@ def test_what_rounding_explains_is_no_difference(
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        ("Rounded", r"its numbers differ by up to \de-08 of their size, which may be 1e-12"),
-        ("Tolerant", r"it answers rows that the model does not \(missing\)"),
+        (
+            "Rounded",
+            r"its numbers for rows with usual values are off by up to \de-08 of their size",
+        ),
+        ("Tolerant", "it answers rows with a missing cell that the model refuses"),
         ("broken", "RuntimeError: no converter for this"),
         ("missing", r"`treelite` is not installed: pip install 'mlops-loop\[fast\]'"),
         ("Slow", "it is no faster than pyfunc"),
@@ -112,7 +116,7 @@ def test_a_row_that_falls_on_another_side_of_a_threshold_is_seen(
     monkeypatch.setattr(Narrow, "borders", lambda self: borders)
     loaded = _load(boosted, monkeypatch, "Narrow")
     assert loaded.path_taken == "pyfunc"
-    assert loaded.reasons[0].endswith("(borders)")
+    assert "rows at the thresholds of its trees" in loaded.reasons[0]
 
 
 def test_a_model_without_an_example_is_served_by_pyfunc(tmp_path: Path) -> None:
@@ -130,6 +134,33 @@ def test_every_runtime_that_is_not_used_says_why(linear: Path) -> None:
     assert loaded.reasons[0].startswith("trees: ")
     assert set(loaded.runtime) == {"name", "proof", "reasons"}
     assert load_model(linear).path_taken in RUNTIMES
+
+
+def test_a_step_that_numpy_does_not_execute_is_named_with_its_column(tmp_path: Path) -> None:
+    import mlflow.sklearn
+    from sklearn.compose import ColumnTransformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OrdinalEncoder
+
+    rows = pd.DataFrame({"city": ["Rome", "Oslo"] * 10, "age": np.arange(20.0)})
+    encode = ColumnTransformer([("city", OrdinalEncoder(), ["city"])], remainder="passthrough")
+    model = make_pipeline(encode, LogisticRegression()).fit(rows, ["no", "yes"] * 10)
+    mlflow.sklearn.save_model(
+        model, str(tmp_path / "model"), signature=infer_signature(rows, ["no"]),
+        input_example=rows.head(2), pip_requirements=["scikit-learn"],
+        serialization_format="cloudpickle",
+    )  # fmt: skip
+    (reason,) = load_model(tmp_path / "model", "numpy").reasons
+    assert reason == ("numpy: it cannot calculate what `OrdinalEncoder` makes of the text `city`")
+
+
+def test_labels_of_another_runtime_are_counted_with_what_the_rows_are_like() -> None:
+    expected, answer = np.array(["a", "b", "b"]), np.array(["a", "a", "a"])
+    with pytest.raises(
+        DifferentError, match="it gives 2 of 3 rows with a missing cell another label"
+    ):
+        _difference(expected, answer, 0.0, "missing")
 
 
 def test_classes_that_cannot_be_read_are_none() -> None:

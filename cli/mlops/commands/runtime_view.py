@@ -15,13 +15,13 @@ def runtime_line(runtime: Mapping[str, Any]) -> str:
         runtime: `name`, `proof` and `reasons`, as the server gives them.
 
     >>> runtime_line({"name": "pyfunc", "proof": None, "reasons": ["native: it has text"]})
-    'runtime pyfunc (native: it has text)'
+    'runtime pyfunc (not used: native: it has text)'
     """
     name, proof, reasons = runtime["name"], runtime["proof"], runtime["reasons"]
     if name == "remote":
         return ""
     if proof is None:
-        return f"runtime {name}" + (f" ({_grouped(reasons)})" if reasons else "")
+        return f"runtime {name}" + (f" (not used: {_grouped(reasons)})" if reasons else "")
     largest = proof["largest_difference"]
     since = _since(proof)
     differs = f"numbers within {largest:.1g} of their size" if largest else "to the last digit"

@@ -44,21 +44,23 @@ def duration_gate(evidence: Evidence) -> Gate | None:
     days = float(seen.span_ms[1] - seen.span_ms[0]) / _DAY_MS
     if min_days == AUTO:
         if days <= 1:
-            return Gate(
-                "duration", True, None, f"Covers {_span(days)}: it speaks of that day only."
+            text = (
+                f"The requests span {_span(days)}: the result is about that day, and other days "
+                "may differ."
             )
+            return Gate("duration", True, None, text)
         if days < _WEEK_DAYS and _rhythm(seen.hourly) == "none":
-            text = f"Covers {_span(days)}; its traffic has no rhythm of days."
+            text = f"The requests span {_span(days)}; traffic has no daily or weekly pattern."
             return Gate("duration", True, None, text)
         min_days = _WEEK_DAYS
     if days >= min_days:
-        return Gate("duration", True, None, f"Covers {_span(days)}.")
+        return Gate("duration", True, None, f"The requests span {_span(days)}.")
     return Gate(
         "duration",
         False,
         None,
-        f"Covers {_span(days)}: weekdays and weekends may differ, and less than "
-        f"{_span(min_days)} has been seen.",
+        f"The requests span {_span(days)}, less than {_span(min_days)}: weekdays and weekends may "
+        "differ.",
         "Let it run for whole weeks, or set `[report] min_days`.",
     )
 
@@ -125,11 +127,13 @@ def _block_ends(times_ms: NDArray[np.int64]) -> NDArray[np.int64]:
 def _span(days: float) -> str:
     """Write a time: 40 minutes, 5.2 hours, 3.5 days.
 
-    >>> _span(0.02), _span(0.25), _span(7.0), _span(1.0)
-    ('29 minutes', '6 hours', '7 days', '1 day')
+    >>> _span(0.0), _span(0.02), _span(0.25), _span(7.0), _span(1.0)
+    ('less than a minute', '29 minutes', '6 hours', '7 days', '1 day')
     """
     if days < 1 / 24:
         minutes = round(days * 1440)
+        if not minutes:
+            return "less than a minute"
         return f"{minutes} minute{'s' if minutes != 1 else ''}"
     if days < 1:
         return f"{days * 24:.3g} hours"

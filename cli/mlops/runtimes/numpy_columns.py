@@ -183,8 +183,12 @@ class _Compiler:
         return self._texts[name]
 
     def _scaled(self, steps: list[Any], names: list[str], weights: _Array) -> _Part:
-        if not set(names) <= set(self._numbers):
-            raise UnsuitableError("it takes a text as a number")
+        other = next((name for name in names if name not in self._numbers), None)
+        if other is not None:
+            named = [step if isinstance(step, str) else type(step).__name__ for step in steps]
+            raise UnsuitableError(
+                f"it cannot calculate what `{' > '.join(named)}` makes of the text `{other}`"
+            )
         indices = [self._numbers[name] for name in names]
         doing: list[Step] = []
         for step in steps:

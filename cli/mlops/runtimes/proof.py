@@ -23,6 +23,14 @@ from mlops.runtimes.samples import Group
 
 #: Relative to the size of an answer.
 TOLERANCES = {"float64": 1e-12, "float32": 2e-6}
+#: What the rows of a group are like, for people.
+_ROWS = {
+    "ordinary": "with usual values",
+    "borders": "at the thresholds of its trees",
+    "unseen": "with a text that training has not seen",
+    "missing": "with a missing cell",
+    "extreme": "with an extreme value",
+}
 #: Rows of a group that are also asked one by one.
 _SINGLY = 4
 #: Most rows of a group that are asked one by one since not all of them are answered.
@@ -154,15 +162,14 @@ class Reference:
         """Return the largest difference, and what it may be."""
         if isinstance(expected.answer, Kind) or isinstance(answer, Kind):
             if expected.answer is not answer:
-                what = "it answers" if isinstance(expected.answer, Kind) else "it refuses"
-                raise DifferentError(group, f"{what} rows that the model does not ({group})")
+                raise DifferentError(group, _refusal(expected.answer, answer, group))
             return 0.0, 0.0
         difference, tolerance = _difference(expected.answer, answer, self._size, group)
         if not difference <= tolerance:
             raise DifferentError(
                 group,
-                f"its numbers differ by up to {difference:.1g} of their size, which may be "
-                f"{tolerance:.0g} ({group})",
+                f"its numbers for rows {_ROWS[group]} are off by up to {difference:.1g} of their "
+                f"size, and {tolerance:.0g} is allowed",
             )
         return difference, tolerance
 
@@ -209,6 +216,13 @@ def _ask(runtime: Runtime, rows: Rows) -> Prediction | Kind:
         return error.kind
 
 
+def _refusal(expected: Prediction | Kind, answer: Prediction | Kind, group: str) -> str:
+    if isinstance(expected, Kind) and isinstance(answer, Kind):
+        return f"it refuses rows {_ROWS[group]} with another error"
+    one, other = ("answers", "refuses") if isinstance(expected, Kind) else ("refuses", "answers")
+    return f"it {one} rows {_ROWS[group]} that the model {other}"
+
+
 def _columns(prediction: Prediction) -> Mapping[str, Any] | None:
     if isinstance(prediction, np.ndarray):
         return {"": prediction}
@@ -230,10 +244,10 @@ def _difference(
     ours, theirs = _columns(answer), _columns(expected)
     if ours is None or theirs is None:
         if expected != answer or type(expected) is not type(answer):
-            raise DifferentError(group, f"its answers differ ({group})")
+            raise DifferentError(group, f"it answers rows {_ROWS[group]} differently")
         return 0.0, 0.0
     if type(expected) is not type(answer) or list(ours) != list(theirs):
-        raise DifferentError(group, f"its answers have another form ({group})")
+        raise DifferentError(group, f"its answers to rows {_ROWS[group]} have another form")
     found = [_of_arrays(theirs[name], ours[name], size, group) for name in theirs]
     return max(d for d, _ in found), max(t for _, t in found)
 
@@ -248,7 +262,8 @@ def _of_arrays(expected: Any, answer: Any, size: float, group: str) -> tuple[flo
     if not tolerance:
         if not np.array_equal(answer, expected):
             n = int(np.sum(answer != expected))
-            raise DifferentError(group, f"{n} of {len(expected)} labels differ ({group})")
+            text = f"it gives {n} of {len(expected)} rows {_ROWS[group]} another label"
+            raise DifferentError(group, text)
         return 0.0, 0.0
     equal = (answer == expected) | (np.isnan(answer) & np.isnan(expected))
     if equal.all():
