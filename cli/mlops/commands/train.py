@@ -153,11 +153,10 @@ def train(
         result = train_or_sweep(request, settings, progress)
     if isinstance(result, TrainResult):
         single = result
-        why = "`--no-register`" if no_register else "the script logged no model"
         show(
             plain(single),
             as_json=as_json,
-            render=lambda out: _render(out, single, settings.project_dir, unregistered=why),
+            render=lambda out: _render(out, single, settings.project_dir),
         )
         return
     swept = result
@@ -177,12 +176,14 @@ def _check_backend(backend: str, only: Mapping[str, Mapping[str, object]]) -> No
             )
 
 
-def _render(out: Console, result: TrainResult, project_dir: Path, *, unregistered: str) -> None:
+def _render(out: Console, result: TrainResult, project_dir: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
     label = (
-        result.model.label if result.model is not None else f"nothing registered: {unregistered}"
+        result.model.label
+        if result.model is not None
+        else f"nothing registered: {result.unregistered}"
     )
     alias = f" [cyan]@{escape(result.alias)}[/]" if result.alias else ""
     moved = f" [dim](was version {result.moved_from})[/]" if result.moved_from else ""

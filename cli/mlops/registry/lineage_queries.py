@@ -100,10 +100,12 @@ def _json(text: str | None) -> dict[str, Any]:
 
 
 def _origin(client: MlflowClient, run: Run) -> Origin:
-    tags = run.data.tags
+    command = _command(client, run)
+    # Of the command are those tags that MLflow does not set for a step.
+    tags = {**command.data.tags, **run.data.tags}
     dirty = tags.get(f"{_GIT}dirty")
-    root = run.info.artifact_uri.rstrip("/")
-    records = client.list_artifacts(run.info.run_id, "provenance")
+    root = command.info.artifact_uri.rstrip("/")
+    records = client.list_artifacts(command.info.run_id, "provenance")
     return Origin(
         run_id=run.info.run_id,
         name=run.info.run_name or "",
@@ -120,6 +122,14 @@ def _origin(client: MlflowClient, run: Run) -> Origin:
         metrics=dict(sorted(run.data.metrics.items())),
         records=tuple(f"{root}/{item.path}" for item in records if not item.is_dir),
     )
+
+
+def _command(client: MlflowClient, run: Run) -> Run:
+    """Return the run of the `mlops train` whose step a run was; the run itself if of none."""
+    top: Run | None = run
+    while top is not None and "mlops.command" not in top.data.tags:
+        top = _find_run(client, top.data.tags.get("mlflow.parentRunId", ""))
+    return top or run
 
 
 def _profile(source: str) -> ProfileFacts | None:

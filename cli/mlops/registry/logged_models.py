@@ -6,6 +6,7 @@ and any client of an old server, leaves it among the run's artifacts. Both are r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,37 @@ def logged_models(client: MlflowClient, run_id: str) -> list[Logged]:
     for model in _among_artifacts(client, run):
         found.setdefault(model.name, model)
     return list(found.values())
+
+
+def models_of(client: MlflowClient, run_id: str) -> list[Logged]:
+    """Return the models of a run; if it logged none, those of the runs started below it.
+
+    The main entry point of a project of several steps often does nothing but run the others.
+
+    Raises:
+        MlflowException: The run does not exist, or MLflow cannot be reached.
+    """
+    run = client.get_run(run_id)
+    own = logged_models(client, run_id)
+    return own or [
+        model
+        for below in _runs_below(client, run.info.experiment_id, run_id)
+        for model in logged_models(client, below)
+    ]
+
+
+def _runs_below(client: MlflowClient, experiment: str, run_id: str) -> Iterator[str]:
+    """Yield the ids of the runs nested in one, at any depth; those of a level in their order."""
+    filter_string = f"tag.`mlflow.parentRunId` = '{run_id}'"
+    token: str | None = None
+    while token != "":
+        page = client.search_runs(
+            [experiment], filter_string, order_by=["attributes.start_time ASC"], page_token=token
+        )
+        for run in page:
+            yield run.info.run_id
+            yield from _runs_below(client, experiment, run.info.run_id)
+        token = page.token or ""
 
 
 def find_in_run(client: MlflowClient, ref: Ref) -> ModelVersion:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mlops.errors import MlopsError
 from mlops.registry import experiment_id, mlflow_errors, open_registry
 from mlops.registry.client import other_artifact_location
-from mlops.registry.logged_models import logged_models
+from mlops.registry.logged_models import Logged, models_of
 from mlops.training.progress import Progress
 from mlops.training.project import Project
 from mlops.training.provenance import Provenance, keep
@@ -121,15 +121,26 @@ def describe_models(client: MlflowClient, run: Run, job: Job, progress: Progress
     """
     from mlops.training.provenance import reference
 
-    reasons = {
-        model.name: reference.describe(client, run, model, job.provenance.data, job.project.folder)
-        for model in logged_models(client, run.info.run_id)
-    }
-    for reason in dict.fromkeys(reasons.values()):
+    reasons = [_described(client, run, model, job) for model in models_of(client, run.info.run_id)]
+    for reason in dict.fromkeys(reasons):
         if reason and reason != reference.NO_COLUMNS:
             how = reference.HOW_TO_NAME_IT if reason == reference.NO_TABLE else ""
             progress.note(f"no reference profile ({reference.PURPOSE}): {reason}{how}")
-    return next(filter(None, reversed(reasons.values())), "")
+    return next(filter(None, reversed(reasons)), "")
+
+
+def _described(client: MlflowClient, run: Run, model: Logged, job: Job) -> str:
+    """Give a model its profile, from what the run or the step that logged it names."""
+    from mlops.training.provenance import reference
+    from mlops.training.provenance.data import data_files
+
+    folder, files = job.project.folder, job.provenance.data
+    if model.run_id != run.info.run_id:
+        run = client.get_run(model.run_id)
+        step = job.project.entry_points.get(run.data.tags.get("mlflow.project.entryPoint", ""))
+        if step is not None:
+            files = (*data_files(step, run.data.params, folder), *files)
+    return reference.describe(client, run, model, files, folder)
 
 
 def open_experiment(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from mlops.errors import NotFoundError, UsageError, did_you_mean, one_of
 from mlops.registry.aliases import check_alias, move_alias
 from mlops.registry.client import open_registry
 from mlops.registry.faults import mlflow_errors
-from mlops.registry.logged_models import Logged, logged_models
+from mlops.registry.logged_models import Logged, models_of
 from mlops.registry.refs import look_up_model, version_numbers
 from mlops.registry.versions import check_model_name, register
 from mlops.settings.project import way_to
@@ -23,9 +24,12 @@ if TYPE_CHECKING:
 
     from mlops.settings.needs import StoreSettings
 
+# So many models of runs below one are named in a message.
+_MOST_NAMED = 5
+
 
 def choose_model(client: MlflowClient, run_id: str, wanted: str, *, needed: bool) -> Logged | None:
-    """Return the model of a run that shall be registered.
+    """Return the model of a run that shall be registered, or of the runs below it.
 
     Args:
         client: Where the run is.
@@ -35,9 +39,10 @@ def choose_model(client: MlflowClient, run_id: str, wanted: str, *, needed: bool
 
     Raises:
         NotFoundError: The run logged none, though one is needed, or none of that name.
-        UsageError: It logged several and none is named.
+        UsageError: It logged several and none is named, or several runs below it logged some,
+            though one is needed.
     """
-    models = logged_models(client, run_id)
+    models = models_of(client, run_id)
     names = [model.name for model in models]
     if wanted and wanted not in names:
         raise NotFoundError(
@@ -46,7 +51,15 @@ def choose_model(client: MlflowClient, run_id: str, wanted: str, *, needed: bool
         )
     if wanted:
         return models[names.index(wanted)]
+    if len({model.run_id for model in models}) > 1:
+        if not needed:
+            return None
+        raise UsageError(
+            f"The run `{run_id}` logged no model, and runs below it logged {len(models)}.",
+            hint=f"{_commands(models)} registers one of them.",
+        )
     if len(models) > 1:
+        run_id = models[0].run_id
         command = f"mlops models register {run_id} --model {shlex.quote(names[0])}"
         raise UsageError(
             f"The run `{run_id}` logged {len(models)} models: {', '.join(names)}.",
@@ -58,6 +71,18 @@ def choose_model(client: MlflowClient, run_id: str, wanted: str, *, needed: bool
             hint="The script must call `mlflow.<flavour>.log_model(…)`.",
         )
     return models[0] if models else None
+
+
+def _commands(models: Sequence[Logged]) -> str:
+    """Return the commands that register models of several runs, the first few."""
+    several = Counter(model.run_id for model in models)
+    commands = [
+        f"`mlops models register {model.run_id}"
+        + (f" --model {shlex.quote(model.name)}`" if several[model.run_id] > 1 else "`")
+        for model in models[:_MOST_NAMED]
+    ]
+    more = len(models) - len(commands)
+    return " or ".join(commands) + (f" (and {more} more)" if more else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +112,13 @@ class Registered:
         model: The new version; None if there was nothing to register.
         moved_from: The version that had the alias before, 0 if none.
         next_commands: What to do with it, ready to be copied.
+        why_none: Why there is no version; empty if there is one.
     """
 
     model: ModelVersion | None = None
     moved_from: int = 0
     next_commands: tuple[str, ...] = ()
+    why_none: str = ""
 
 
 def register_run(
@@ -111,7 +138,9 @@ def register_run(
     """
     logged = choose_model(client, run_id, wanted.model, needed=wanted.needed)
     if logged is None:
-        return Registered()
+        below = models_of(client, run_id)
+        several = f"runs below this one logged {len(below)} models: {_commands(below)}"
+        return Registered(why_none=several if below else "the script logged no model")
     model = register(client, logged, wanted.name, source)
     moved = move_alias(client, model.name, model.version, wanted.alias) if wanted.alias else None
     return Registered(model, moved.before if moved else 0, _following(client, model, wanted))

@@ -107,6 +107,7 @@ class TrainResult:
         environment: Packages that differ from what the project asks for.
         code: The commit that ran, and whether files differed from it.
         profile: Why the run's models have no reference profile; empty if they have.
+        unregistered: Why no version was registered; empty if one was.
         next_commands: What to do with the model, ready to be copied.
     """
 
@@ -123,6 +124,7 @@ class TrainResult:
     environment: tuple[Difference, ...]
     code: CodeFacts
     profile: str
+    unregistered: str
     next_commands: tuple[str, ...]
 
 
@@ -195,7 +197,7 @@ def train_or_sweep(
         with mlflow_errors(settings):
             profile = describe_models(done.client, done.run, job, progress)
             registered = (
-                Registered()
+                Registered(why_none="`--no-register`")
                 if request.no_register
                 else register_run(done.client, done.run.info.run_id, registration, job.source)
             )
@@ -214,6 +216,7 @@ def train_or_sweep(
         environment=gaps,
         code=CodeFacts(job.provenance.code.commit, job.provenance.code.dirty),
         profile=profile,
+        unregistered=registered.why_none,
         next_commands=from_here(registered.next_commands, settings.project_dir),
     )
 

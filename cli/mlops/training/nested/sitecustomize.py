@@ -1,5 +1,7 @@
 """Have `mlflow.projects.run` use the environment manager of the run around it, unless told.
 
+And have its run name that run as its parent.
+
 Runs in the project's interpreter, which may be as old as Python 3.6 and has no `mlops`.
 """
 
@@ -11,6 +13,7 @@ from typing import Any
 
 _BACKEND = "mlflow.projects.backend.local"
 _VARIABLE = "MLOPS_TRAINING_ENV_MANAGER"
+_PARENT = "mlflow.parentRunId"
 
 
 def install() -> None:
@@ -18,17 +21,19 @@ def install() -> None:
     manager = os.environ.get(_VARIABLE)
     if not manager:
         return
+    # `mlflow.start_run` takes it out of the environment.
+    run_id = os.environ.get("MLFLOW_RUN_ID", "")
     if _BACKEND in sys.modules:
-        _change(sys.modules[_BACKEND], manager)
+        _change(sys.modules[_BACKEND], manager, run_id)
     else:
-        sys.meta_path.insert(0, _Finder(manager))
+        sys.meta_path.insert(0, _Finder(manager, run_id))
 
 
 class _Finder:
     """Finds the backend as others do, and changes it once it is loaded."""
 
-    def __init__(self, manager: str) -> None:
-        self.manager = manager
+    def __init__(self, manager: str, run_id: str) -> None:
+        self.manager, self.run_id = manager, run_id
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         if name != _BACKEND:
@@ -38,17 +43,17 @@ class _Finder:
         if spec is None or spec.loader is None:
             return spec
         loader: Any = spec.loader
-        execute, manager = loader.exec_module, self.manager
+        execute, manager, run_id = loader.exec_module, self.manager, self.run_id
 
         def exec_module(module: Any) -> None:
             execute(module)
-            _change(module, manager)
+            _change(module, manager, run_id)
 
         loader.exec_module = exec_module
         return spec
 
 
-def _change(module: Any, manager: str) -> None:
+def _change(module: Any, manager: str, run_id: str) -> None:
     backend: Any = getattr(module, "LocalBackend", None)
     run = getattr(backend, "run", None)
     if run is None or run.__module__ == __name__:
@@ -62,9 +67,20 @@ def _change(module: Any, manager: str) -> None:
             # The environment of this project is the current one.
             chosen = "local" if os.path.realpath(str(uri)) == own else manager
             config = dict(config, ENV_MANAGER=chosen)
-        return run(self, uri, entry, params, version, config, *rest)
+        submitted = run(self, uri, entry, params, version, config, *rest)
+        _name_parent(submitted.run_id, run_id)
+        return submitted
 
     backend.run = with_manager
+
+
+def _name_parent(run_id: str, parent: str) -> None:
+    """Say of a nested run which run started it; MLflow does so inside `mlflow.start_run` alone."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient()
+    if parent and run_id and _PARENT not in client.get_run(run_id).data.tags:
+        client.set_tag(run_id, _PARENT, parent)
 
 
 def _stand_aside() -> None:
