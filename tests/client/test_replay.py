@@ -14,7 +14,7 @@ from mlops.client.outcomes import has_outcomes, open_lines, outcomes_in
 from mlops.client.replay import Tally, first_prediction, play
 from mlops.client.replay_data import ReplayRows, blamed, read_replay_rows, row_order
 from mlops.client.reward import compute
-from mlops.errors import InvalidInputError, MlopsError
+from mlops.errors import InvalidInputError, MlopsError, RemoteError
 from mlops.rewards.own import load_reward
 from mlops.tables.signature import Column, Signature
 
@@ -203,6 +203,50 @@ def test_a_cell_that_the_model_does_not_take_is_named(
     with pytest.raises(InvalidInputError) as caught:
         read_replay_rows(file, ["price"], SIGNATURE)
     assert reason in caught.value.message
+
+
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+def test_rows_with_a_null_where_none_can_be_are_left_to_the_model(
+    tmp_path: Path, form: str
+) -> None:
+    file = tmp_path / f"houses.{form}"
+    if form == "csv":
+        file.write_text(HOUSES + "8,,,2001-05-06,1,9\n")
+    else:
+        row = {"zip": "8", "rooms": None, "garden": None, "built": "2001-05-06", "sqm": 1}
+        file.write_text(json.dumps({**row, "price": 9}) + "\n" + json.dumps({**row, "price": 8}))
+    assert read_replay_rows(file, ["price"], SIGNATURE).rows[-1][1:3] == (None, None)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        InvalidInputError("The model refused the rows: null", reason="model"),
+        RemoteError("/invocations: 500 The model raised KeyError", reason="model"),
+    ],
+)
+def test_what_a_model_refuses_or_fails_on_is_counted_and_the_replay_goes_on(
+    refusal: MlopsError,
+) -> None:
+    class Fragile(Notebook):
+        def send_row(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: Any) -> None:
+            if truth == 6.0:
+                raise refusal
+            super().send_row(columns, row, truth)
+
+    tally = play(Fragile(), TABLE, row_order(TABLE, 0, 7))
+    assert (tally.visits, tally.refused, tally.counts) == (3, 1, {"accepted": 2})
+
+
+def test_a_deployment_that_does_not_answer_ends_the_replay() -> None:
+    class Away(Notebook):
+        def send_row(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: Any) -> None:
+            if truth == 6.0:
+                raise RemoteError("no answer", reason="unanswered")
+            super().send_row(columns, row, truth)
+
+    with pytest.raises(RemoteError, match="no answer"):
+        play(Away(), TABLE, row_order(TABLE, 0, 7))
 
 
 def test_a_table_of_outcomes_is_known_by_its_ids(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from mlops.protocols.base import (
     Whole,
 )
 from mlops.protocols.mlflow_scoring import CODEC
+from mlops.tables.signature import Column, Signature
 from tests.protocols.answers import answer, read, refusal, reply
 
 
@@ -159,6 +160,10 @@ def test_missing_cells_of_csv() -> None:
     assert request.payload == Columns(
         {"number": [1.5, None], "word": [None, "x"], "nothing": [None, None]}
     )
+    # As MLflow's server reads a column of texts, where a file of `mlops` keeps `N/A`.
+    texts = Signature((Column("word", "string"),))
+    request = CODEC.decode(b"word\nN/A\nx\n", CSV, texts)
+    assert request.payload == Columns({"word": [None, "x"]})
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,29 @@ def test_a_misfit_is_named() -> None:
     assert str(misfit) == ("Column `rooms` takes whole numbers of up to 64 bits; row 2 has `1.5`.")
 
 
+def test_a_missing_value_where_none_can_be_has_a_hint() -> None:
+    column = Column("rooms", "long", required=False)
+    misfit = check([column], {"rooms": [1, float("nan")]})
+
+    assert str(misfit) == "Column `rooms` takes whole numbers of up to 64 bits; row 1 has null."
+    assert misfit is not None
+    assert misfit.hint is not None
+    assert "log `rooms` as float64 (type double)" in misfit.hint
+    assert check([column], {"rooms": [1, None]}, nulls=True) is None
+    assert check([column], {"rooms": [None, 1.5]}, nulls=True) is not None
+
+
+def test_words_for_missing_values_are_texts_in_a_column_of_texts() -> None:
+    signature = Signature((Column("text", "string"), Column("sqm", "double")))
+    data = b"text,sqm,more\nN/A,NA,NA\nnull,1,1\n,2,2\n"
+
+    assert read_bytes(data, signature).columns == {
+        "text": ["N/A", "null", None],
+        "sqm": [None, 1.0, 2.0],
+        "more": [None, 1, 2],
+    }
+
+
 def test_the_signature_of_a_deployment() -> None:
     document = {"inputs": '[{"name": "zip", "type": "string", "required": true}]', "outputs": None}
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from mlops.errors import (
+    MODEL_RAISED,
     MODEL_REFUSED,
     ConflictError,
     InvalidInputError,
@@ -90,6 +91,8 @@ def refusal(answer: Answer) -> MlopsError:
             return RemoteError(said, hint=hint, reason="rate")
         case status if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
             reason = "gateway" if status in GATEWAY_STATUSES else ""
+            if detail.startswith(MODEL_RAISED):
+                reason = "model"
             return RemoteError(said, hint=_server_side(answer), reason=reason)
         case _:
             reason = "model" if detail.startswith(MODEL_REFUSED) else ""

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from mlops.client.connection import Connection
 from mlops.client.replay_data import ReplayRows
 from mlops.client.reward import compute
-from mlops.errors import InvalidInputError
+from mlops.errors import InvalidInputError, MlopsError, RemoteError
 from mlops.rewards.own import Function
 
 _BATCH = 200
@@ -26,8 +26,8 @@ class Tally:
 
     Attributes:
         visits: Predictions requested.
-        refused: Of them, those whose model did not take the row: a failure of the arm, which the
-            report counts, and no reason to stop.
+        refused: Of them, those whose model did not take the row, or raised: a failure of the arm,
+            which the report counts, and no reason to stop.
         counts: Feedback by status.
         seconds: Time it took.
     """
@@ -127,16 +127,17 @@ def play(
 
     Raises:
         InvalidInputError: The endpoint refuses a row, or its models refuse all.
+        RemoteError: It does not answer, or its models raise for all.
     """
     tally = Tally()
     started = time.monotonic()
-    refusal: InvalidInputError | None = None
+    refusal: MlopsError | None = None
     try:
         for row in rows:
             _wait(started, tally.visits, rate)
             try:
                 endpoint.send_row(table.columns, table.rows[row], table.truths[row])
-            except InvalidInputError as error:
+            except (InvalidInputError, RemoteError) as error:
                 if error.reason != "model":
                     raise
                 refusal = error

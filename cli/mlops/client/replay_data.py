@@ -92,7 +92,7 @@ def read_replay_rows(
             raise InvalidInputError(f"`{path}`, {place}: `{name}` is empty.")
     truths = tuple(zip(*(table.columns[name] for name in columns), strict=True))
     features = table.without(*columns)
-    check_cells(features, signature, f"`{path}`")
+    check_cells(features, signature, f"`{path}`", nulls=True)
     return ReplayRows(
         columns=features.names,
         rows=tuple(map(tuple, features.rows)),
@@ -121,17 +121,26 @@ def _by_output(names: Sequence[str], signature: Signature) -> Sequence[str]:
     return signature.outputs if set(names) == set(signature.outputs) else names
 
 
-def check_cells(table: Table, signature: Signature | None, file: str) -> None:
+def check_cells(
+    table: Table, signature: Signature | None, file: str, *, nulls: bool = False
+) -> None:
     """Refuse the first cell that the model does not take, by its place in the file.
+
+    Args:
+        table: The file's rows.
+        signature: Of the model.
+        file: What to call the file.
+        nulls: Whether to leave missing values to the model, which refuses these rows alone.
 
     Raises:
         InvalidInputError: There is one.
     """
-    misfit = check(signature.columns, table.columns) if signature else None
+    misfit = check(signature.columns, table.columns, nulls=nulls) if signature else None
     if misfit is not None:
         raise InvalidInputError(
             f"{file}, {place_of(table, misfit.row)}: column `{misfit.column}` takes "
-            f"{misfit.expected}, not {misfit.shown}."
+            f"{misfit.expected}, not {misfit.shown}.",
+            hint=misfit.hint,
         )
 
 

@@ -58,6 +58,7 @@ from mlops.protocols.payloads import (
 )
 from mlops.protocols.predictions import as_rows
 from mlops.protocols.shapes import check_depth, check_rectangle, check_width
+from mlops.tables.cells import without_missing
 from mlops.tables.delimited import read_delimited
 from mlops.tables.parquet import read_parquet
 from mlops.tables.signature import Signature
@@ -171,7 +172,12 @@ def _read_table(media: str, body: bytes, signature: Signature) -> Columns:
         if media == _PARQUET:
             return Columns(read_parquet(body, _MAX_CELLS).columns)
         table = read_delimited(body.decode("utf-8-sig"), ",").typed(signature)
-        return Columns(table.columns, Source("csv", None))
+        kinds = signature.kinds
+        columns = {
+            name: without_missing(cells) if kinds.get(name) == "string" else cells
+            for name, cells in table.columns.items()
+        }
+        return Columns(columns, Source("csv", None))
     except UnicodeDecodeError as error:
         raise malformed(f"The body is not valid CSV in UTF-8: {error}.") from error
     except InvalidInputError as error:

@@ -24,7 +24,6 @@ from mlops.tables.frames import read_frame, values_of
 from mlops.tables.signature import Signature, signature_of
 
 if TYPE_CHECKING:
-    import pandas as pd
     from mlflow.pyfunc import PyFuncModel
     from numpy.typing import NDArray
 
@@ -132,8 +131,11 @@ def _predict(
         try:
             answer = np.asarray(model.predict(features))
         except Exception as error:
+            cells = {name: values_of(features[name]) for name in features}
+            misfit = check(signature.columns, cells)
             raise InvalidInputError(
-                f"`{version.label}` cannot predict these rows: {_why(error, signature, features)}"
+                f"`{version.label}` cannot predict these rows: {misfit or _said(error)}",
+                hint=misfit.hint if misfit else None,
             ) from error
     if answer.size != len(features):
         raise InvalidInputError(
@@ -160,11 +162,8 @@ def _signature(model: PyFuncModel) -> Signature:
     return signature_of(signature.to_dict()) if signature else Signature()
 
 
-def _why(error: Exception, signature: Signature, features: pd.DataFrame) -> str:
-    """Say which cell a model does not take; else its own message, in one line."""
-    misfit = check(signature.columns, {name: values_of(features[name]) for name in features})
-    if misfit is not None:
-        return str(misfit)
+def _said(error: Exception) -> str:
+    """Return the message of an error in one line."""
     # MLflow shows the rows first, and gives the reason in the end.
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].removeprefix("Error: ") if lines else type(error).__name__

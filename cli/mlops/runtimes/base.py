@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from mlops.errors import MODEL_REFUSED
-from mlops.protocols.base import Payload, Prediction, Series
+from mlops.protocols.base import Kind, Payload, Prediction, ProtocolError, Series
 from mlops.protocols.predictions import by_row
+from mlops.tables.fit import Misfit
 from mlops.tables.signature import Signature
 
 if TYPE_CHECKING:
@@ -198,6 +199,15 @@ def _cut(prediction: Any, start: int, stop: int) -> Prediction:  # noqa: ANN401 
         return part
     cells = {name: column[start:stop] for name, column in prediction.items()}
     return Series(cells) if isinstance(prediction, Series) else cells
+
+
+def refusal_of(misfit: Misfit) -> ProtocolError:
+    """Return the error for a cell that does not fit its column.
+
+    A missing value is the caller's data, not a mistake in the request: the model refuses that row.
+    """
+    said = f"{MODEL_REFUSED}: {misfit} {misfit.hint}" if misfit.is_null else str(misfit)
+    return ProtocolError(Kind.MISMATCH, said)
 
 
 def first_line(error: Exception) -> str:

@@ -30,6 +30,7 @@ _NO_EXAMPLE = "no request is known that it answers: log it with an `input_exampl
 _WARM_UP_CALLS = 20
 _WARM_UP_MS = 2_000
 _JOINED = 16
+_MOST_NAMED = 5
 
 
 def load_model(
@@ -137,8 +138,19 @@ def _answered(
         return None
     raise InvalidInputError(
         f"The model in `{path}` refuses its own input example: {fault.message}",
-        hint="Log it with an `input_example` that fits its signature.",
+        hint=_hint(signature),
     ) from fault
+
+
+def _hint(signature: Signature) -> str:
+    hint = "Log it with an `input_example` that fits its signature"
+    texts = [f"`{column.name}`" for column in signature.columns if column.type == "string"]
+    if not texts:
+        return f"{hint}."
+    return (
+        f"{hint}. Its columns of texts ({', '.join(texts[:_MOST_NAMED])}) arrive as texts: where "
+        "the model takes only pandas' type `category`, have a first step of it make them that."
+    )
 
 
 def _two_rows(model: Runtime, request: InferenceRequest) -> list[str]:

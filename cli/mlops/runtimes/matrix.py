@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from mlops.protocols.base import Columns, Kind, Payload, ProtocolError, Records, Rows, Tensor
+from mlops.runtimes.base import refusal_of
 from mlops.tables.fit import LIMITS, misfit_of
 from mlops.tables.signature import Column
 
@@ -222,7 +223,7 @@ class MatrixBuilder:
                 if type(cell) is not float or column.type in LIMITS:
                     misfit = misfit_of(column, cell, number)
                     if misfit is not None:
-                        raise ProtocolError(Kind.MISMATCH, str(misfit))
+                        raise refusal_of(misfit)
         return self._rounded(_as_matrix([[_number(cell) for cell in row] for row in rows]))
 
     def _rounded(self, matrix: _Array) -> _Array:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlops.errors import MODEL_RAISED
 from mlops.protocols.base import Kind, Prediction, ProtocolError
 from mlops.runtimes.base import Batch, Runtime, UnsuitableError, first_line
 from mlops.runtimes.estimators import find_estimator, taking_arrays
@@ -44,7 +45,7 @@ class NativeRuntime(MatrixRuntime):
             raise ProtocolError(Kind.MISMATCH, first_line(error)) from error
         except Exception as error:
             raise ProtocolError(
-                Kind.MODEL_FAILED, f"The model raised {type(error).__name__}: {error}"
+                Kind.MODEL_FAILED, f"{MODEL_RAISED} {type(error).__name__}: {error}"
             ) from error
         return answer
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlops.errors import MODEL_RAISED
 from mlops.protocols.base import Kind, Payload, Prediction, ProtocolError
 from mlops.runtimes.base import Batch, Runtime, UnsuitableError
 from mlops.runtimes.folder import ModelFolder
@@ -77,7 +78,7 @@ class ColumnsRuntime(Runtime):
                 scores += part(batch)
         except Exception as error:
             raise ProtocolError(
-                Kind.MODEL_FAILED, f"The model raised {type(error).__name__}: {error}"
+                Kind.MODEL_FAILED, f"{MODEL_RAISED} {type(error).__name__}: {error}"
             ) from error
         classes = self._classes
         if classes is None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlops.errors import MODEL_RAISED
 from mlops.protocols.base import Kind, Payload, Prediction, ProtocolError
 from mlops.runtimes.base import Batch, Runtime, UnsuitableError
 from mlops.runtimes.estimators import find_estimator
@@ -103,7 +104,7 @@ class OnnxRuntime(Runtime):
             (answer,) = self._session.run([self._output], self._feed(batch))
         except Exception as error:
             raise ProtocolError(
-                Kind.MODEL_FAILED, f"The model raised {type(error).__name__}: {error}"
+                Kind.MODEL_FAILED, f"{MODEL_RAISED} {type(error).__name__}: {error}"
             ) from error
         return self._plain(answer)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlops.errors import MODEL_REFUSED, InvalidInputError
+from mlops.errors import MODEL_RAISED, MODEL_REFUSED, InvalidInputError
 from mlops.protocols.base import (
     Columns,
     Kind,
@@ -30,9 +30,10 @@ from mlops.protocols.base import (
     Tensor,
     Whole,
 )
-from mlops.runtimes.base import Batch, Runtime, first_line
+from mlops.runtimes.base import Batch, Runtime, first_line, refusal_of
 from mlops.runtimes.folder import ModelFolder
 from mlops.runtimes.frames import FrameBuilder, is_plain
+from mlops.runtimes.irregular import irregularity
 from mlops.runtimes.isolated import IsolatedModel
 from mlops.tables.fit import check, is_whole, misfit_of
 from mlops.tables.signature import Column, Signature, read_signature
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 
 #: What code raises for rows that it was not written for, if nothing has checked them before.
 _BAD_ROWS = (TypeError, LookupError, AttributeError, ArithmeticError)
+#: What it raises for other reasons, whatever the rows.
+_NOT_OF_ROWS = (MemoryError, OSError)
+_MOST_SHOWN = 500
 #: MLflow shows the rows, and says in the end what is wrong with them.
 _REASON = re.compile(r".*\bError: ", re.DOTALL)
 
@@ -167,13 +171,21 @@ class PyfuncRuntime(Runtime):
         except ValueError as error:
             raise ProtocolError(Kind.MISMATCH, first_line(error)) from error
         except Exception as error:
-            # Without a signature nothing says whether the rows are wrong or the model is.
-            is_theirs = isinstance(error, _BAD_ROWS) and not self._checked
-            raise ProtocolError(
-                Kind.MISMATCH if is_theirs else Kind.MODEL_FAILED,
-                f"The model raised {type(error).__name__}: {error}",
-            ) from error
+            raise self._failure(error, batch.rows) from error
         return _plain(answer)
+
+    def _failure(self, error: Exception, rows: object) -> ProtocolError:
+        """Return whose fault it is that the model raised: the rows' or its own."""
+        raised = f"{type(error).__name__}: {error}"
+        odd = "" if isinstance(error, _NOT_OF_ROWS) else irregularity(rows, self._columns)
+        if odd:
+            return ProtocolError(
+                Kind.MISMATCH, f"{MODEL_REFUSED}: {odd}; it raised {raised[:_MOST_SHOWN]}"
+            )
+        # Without a signature nothing says whether the rows are wrong or the model is.
+        is_theirs = isinstance(error, _BAD_ROWS) and not self._checked
+        kind = Kind.MISMATCH if is_theirs else Kind.MODEL_FAILED
+        return ProtocolError(kind, f"{MODEL_RAISED} {raised}")
 
     def _input(self, payload: Payload, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Return what the model is called with: rows, and its parameters."""
@@ -189,7 +201,7 @@ class PyfuncRuntime(Runtime):
         others = [column for column in self._columns if column.type != "datetime"]
         misfit = check(others, self._cells(payload))
         if misfit is not None:
-            raise ProtocolError(Kind.MISMATCH, str(misfit))
+            raise refusal_of(misfit)
         return self._frame_or_array(payload), given
 
     def _frame_or_array(self, payload: Payload) -> Any:  # noqa: ANN401 - a frame, or arrays
@@ -365,7 +377,7 @@ def _values(payload: Payload) -> list[Any]:
 def _reason(error: Any) -> str:  # noqa: ANN401 - an MlflowException
     """Return what MLflow does not like, without the rows that it repeats."""
     reason = _REASON.sub("", str(error.message), count=1).strip()
-    return f"{MODEL_REFUSED}: {reason[:500] or type(error).__name__}"
+    return f"{MODEL_REFUSED}: {reason[:_MOST_SHOWN] or type(error).__name__}"
 
 
 def _plain(answer: object) -> Prediction:

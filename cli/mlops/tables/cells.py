@@ -38,8 +38,8 @@ def typed(cells: Sequence[str], kind: str) -> list[Any]:
 
     >>> typed(["1", "1.0", "", "x"], "long")
     [1, 1, None, 'x']
-    >>> typed(["01067", "NA"], "string")
-    ['01067', None]
+    >>> typed(["01067", "NA", ""], "string")
+    ['01067', 'NA', None]
     """
     if kind in _FLOATING:
         return _floats(cells)
@@ -49,9 +49,17 @@ def typed(cells: Sequence[str], kind: str) -> list[Any]:
         return [None if cell in MISSING else _boolean(cell) for cell in cells]
     if kind in _NESTED:
         return [None if cell in MISSING else _nested(cell) for cell in cells]
-    if kind in ("string", "datetime", "binary"):
+    if kind == "string":
+        # A text may well be `NA` or `null`; only a missing one is written as nothing.
+        return [cell or None for cell in cells]
+    if kind in ("datetime", "binary"):
         return [None if cell in MISSING else cell for cell in cells]
     return inferred(cells)
+
+
+def without_missing(cells: Sequence[str]) -> list[str | None]:
+    """Return texts as `pandas.read_csv` reads them, for a server that does what MLflow's does."""
+    return [None if cell in MISSING else cell for cell in cells]
 
 
 def inferred(cells: Sequence[str]) -> list[Any]:

@@ -23,6 +23,8 @@ from mlops.tables.times import nanoseconds
 
 #: Limits of MLflow's types of whole numbers.
 LIMITS = {"long": (-(2**63), 2**63 - 1), "integer": (-(2**31), 2**31 - 1)}
+#: Types that have no null in MLflow, not even in a column that a row may lack.
+NEVER_NULL = ("long", "integer", "boolean")
 _EXPECTED = {
     "double": "numbers",
     "float": "numbers",
@@ -54,29 +56,49 @@ class Misfit:
         row: Its row, from 0.
         value: What is there.
         expected: What the column takes, for a message.
+        kind: The column's type.
     """
 
     column: str
     row: int
     value: Any
     expected: str
+    kind: str = ""
 
     def __str__(self) -> str:
         """Say it in a sentence."""
         return f"Column `{self.column}` takes {self.expected}; row {self.row} has {self.shown}."
 
     @property
+    def is_null(self) -> bool:
+        """Whether a missing value is in a column of a type that has none."""
+        return self.kind in NEVER_NULL and _is_null(self.value)
+
+    @property
+    def hint(self) -> str | None:
+        """What to do, where that is known."""
+        if not self.is_null:
+            return None
+        return (
+            f"MLflow has no null in a column of type {self.kind}, even an optional one: log "
+            f"`{self.column}` as float64 (type double) and train again, or leave such rows out."
+        )
+
+    @property
     def shown(self) -> str:
         """What is there, for a message."""
-        return "null" if self.value is None else f"`{str(self.value)[:80]}`"
+        return "null" if self.value is None or self.is_null else f"`{str(self.value)[:80]}`"
 
 
-def check(columns: Iterable[Column], table: Mapping[str, Any]) -> Misfit | None:
+def check(
+    columns: Iterable[Column], table: Mapping[str, Any], *, nulls: bool = False
+) -> Misfit | None:
     """Return the first misfit of a table, or None. Columns that are not in it are left out.
 
     Args:
         columns: Those of a signature.
         table: Name to (n,) cells, JSON values.
+        nulls: Whether to pass over missing values in columns of types that have none.
     """
     for column in columns:
         cells = table.get(column.name)
@@ -89,7 +111,9 @@ def check(columns: Iterable[Column], table: Mapping[str, Any]) -> Misfit | None:
         fits = _FITS[column.type]
         for row, cell in enumerate(cells):
             if not fits(cell):
-                return Misfit(column.name, row, cell, _EXPECTED[column.type])
+                misfit = Misfit(column.name, row, cell, _EXPECTED[column.type], column.type)
+                if not (nulls and misfit.is_null):
+                    return misfit
     return None
 
 
@@ -104,7 +128,7 @@ def misfit_of(column: Column, cell: object, row: int) -> Misfit | None:
     fits = _FITS.get(column.type)
     if fits is None or fits(cell):
         return None
-    return Misfit(column.name, row, cell, _EXPECTED[column.type])
+    return Misfit(column.name, row, cell, _EXPECTED[column.type], column.type)
 
 
 def is_number(cell: object) -> bool:
@@ -130,6 +154,11 @@ def is_whole(cell: object, kind: str) -> bool:
         return isinstance(cell, int | float) and cell % 1 == 0 and low <= cell <= high
     except ValueError:
         return False
+
+
+def _is_null(cell: object) -> bool:
+    # NaN is the only float that is not equal to itself.
+    return cell is None or (isinstance(cell, float) and cell != cell)
 
 
 def _is_base64(cell: object) -> bool:

@@ -1,0 +1,46 @@
+"""What is unusual about rows on which a model failed: whose fault the failure is.
+
+A signature does not say all that a model takes. MLflow lets null and numbers pass in a column of
+texts, and its server answers 400 whatever the model then raises. Here a failure on rows with every
+column, and in every cell a value of its type, is the model's (500), and counts as an error of its
+arm; a failure on other rows is a refusal of these rows (400).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mlops.tables.signature import Column
+
+_TEXTS = "string"
+
+
+def irregularity(rows: object, columns: Sequence[Column]) -> str:
+    """Return the first thing that is unusual about rows, human-readable; empty if there is none.
+
+    Args:
+        rows: What a model was called with: a frame, or arrays by name. Of others nothing is known.
+        columns: Those of its signature.
+    """
+    import pandas as pd
+
+    if not isinstance(rows, pd.DataFrame | dict):
+        return ""
+    for column in columns:
+        if column.name not in rows:
+            return f"there is no `{column.name}`"
+        cells: Any = pd.Series(list(rows[column.name]), dtype=object)
+        for row in cells.index[cells.map(_is_missing)][:1]:
+            return f"row {row} has null in `{column.name}`"
+        if column.type == _TEXTS:
+            for row in cells.index[~cells.map(lambda cell: isinstance(cell, str))][:1]:
+                return f"row {row} has `{str(cells[row])[:40]}` in `{column.name}`, not text"
+    return ""
+
+
+def _is_missing(cell: object) -> bool:
+    """Whether a cell is None, NaN, NaT or NA; a list is a value, whatever is in it."""
+    import pandas as pd
+
+    return not hasattr(cell, "__len__") and bool(pd.isna(cell))
