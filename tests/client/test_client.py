@@ -77,6 +77,20 @@ def test_one_row_and_what_it_was_worth(client: Client, server: Server) -> None:
     assert forged.status == "forged"
 
 
+def test_a_row_of_a_frame_is_one_row(client: Client, server: Server) -> None:
+    frame = pd.DataFrame(ROWS, columns=COLUMNS)
+    answer = client.predict(frame.iloc[0], arm="a")
+    assert [answer.value] == pytest.approx(_expected(server, "a")[:1], rel=1e-6)
+    # A Series without names is an array of values, as before.
+    assert body_of(pd.Series([1, 2])) == b'{"inputs":[1,2]}'
+
+
+def test_the_value_of_an_answer_with_several_rows_says_where_they_are(client: Client) -> None:
+    answer = client.predict(records(ROWS[:2]), arm="a")
+    with pytest.raises(ValueError, match=r"^the answer has 2 rows; use `\.values`$"):
+        _ = answer.value
+
+
 def test_many_outcomes_go_in_batches(client: Client) -> None:
     answers = [client.predict(records(ROWS[:2])) for _ in range(3)]
     good = [

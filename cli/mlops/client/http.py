@@ -88,8 +88,9 @@ class Client(_Base):
         """Ask for predictions of every row, in one request.
 
         Args:
-            rows: One row as a mapping; a list of mappings, of lists or of values; a pandas or
-                polars frame; a NumPy array; or a body of MLflow's scoring protocol.
+            rows: One row as a mapping or a pandas Series with names; a list of mappings, of lists
+                or of values; a pandas or polars frame; a NumPy array; or a body of MLflow's scoring
+                protocol.
             params: Parameters of the model's signature.
             arm: Arm to force; such a request stays out of the statistics.
             idempotency_key: Two requests with one key get the same arm and are one decision;

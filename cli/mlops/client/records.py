@@ -30,8 +30,9 @@ class Prediction:
         Raises:
             ValueError: There is not exactly one row.
         """
-        (value,) = self.values
-        return value
+        if len(self.values) != 1:
+            raise ValueError(f"the answer has {len(self.values)} rows; use `.values`")
+        return self.values[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,8 +24,9 @@ def body_of(rows: object, params: Mapping[str, Any] | None = None) -> bytes:
     """Return the body of a request.
 
     Args:
-        rows: One row as a mapping; a list of mappings, of lists or of values; a pandas or polars
-            frame; a NumPy array; or a body of MLflow's scoring protocol.
+        rows: One row as a mapping or a pandas Series with names; a list of mappings, of lists or
+            of values; a pandas or polars frame; a NumPy array; or a body of MLflow's scoring
+            protocol.
         params: Parameters of the model's signature.
 
     Raises:
@@ -54,7 +55,7 @@ def to_json(document: object) -> bytes:
         raise InvalidInputError(f"These values cannot be sent: {error}.") from error
 
 
-def _document(rows: object) -> dict[str, Any]:
+def _document(rows: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever has rows
     if isinstance(rows, Mapping):
         whole = bool(_FORMS & rows.keys()) and rows.keys() <= _FORMS | {"params"}
         return dict(rows) if whole else {"dataframe_records": [rows]}
@@ -63,6 +64,8 @@ def _document(rows: object) -> dict[str, Any]:
     if hasattr(rows, "columns") and hasattr(rows, "to_dict"):  # pandas
         split = rows.to_dict(orient="split")
         return {"dataframe_split": {"columns": split["columns"], "data": split["data"]}}
+    if hasattr(rows, "to_frame") and _is_named(rows):  # a row of a pandas frame, as `iloc[0]`
+        return {"dataframe_records": [rows.to_dict()]}
     if hasattr(rows, "tolist") and hasattr(rows, "shape"):  # NumPy
         return {"inputs": rows.tolist()}
     if isinstance(rows, Sequence) and not isinstance(rows, str | bytes):
@@ -74,6 +77,11 @@ def _document(rows: object) -> dict[str, Any]:
         f"Rows cannot be a {type(rows).__name__}.",
         hint="Give a mapping, a list, a frame, or an array.",
     )
+
+
+def _is_named(rows: Any) -> bool:  # noqa: ANN401 - a Series of pandas or polars
+    names = getattr(rows, "index", ())
+    return len(names) > 0 and all(isinstance(name, str) for name in names)
 
 
 def _plain(value: object) -> Any:  # noqa: ANN401 - orjson asks about anything
