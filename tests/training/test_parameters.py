@@ -81,3 +81,20 @@ def test_a_path_may_be_a_file_here(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_bare_script_takes_anything() -> None:
     assert assign(EntryPoint("x.py", {}, any_parameter=True), ["a=1"]).given == {"a": "1"}
+
+
+def test_a_text_that_looks_like_several_values_is_noted() -> None:
+    (note,) = assign(ENTRY, ["alpha=1", "word=popular,personal"]).notes
+    assert note == (
+        "`word=popular,personal` is one value: a comma makes no sweep for a parameter of type "
+        "string; `--grid word=popular,personal` does"
+    )
+
+
+@pytest.mark.parametrize("word", ["word=one", "word=a, b", "word=[1,2]", "word=,", "alpha=0.1,0.5"])
+def test_other_values_get_no_note(word: str) -> None:
+    assert assign(ENTRY, [word] if word.startswith("alpha") else ["alpha=1", word]).notes == ()
+
+
+def test_a_grid_gets_no_note() -> None:
+    assert assign(ENTRY, ["alpha=1"], ["word=popular,personal"]).notes == ()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mlops.errors import MlopsError
 from mlops.registry import experiment_id, mlflow_errors, open_registry
 from mlops.registry.client import other_artifact_location
+from mlops.registry.details import read_details
 from mlops.registry.logged_models import Logged, models_of
 from mlops.training.progress import Progress
 from mlops.training.project import Project
@@ -19,6 +20,7 @@ from mlops.training.provenance import Provenance, keep
 from mlops.training.runner import SIGNALLED, Trial, Work, open_runner
 from mlops.training.runs import OwnedRun, close_abandoned, fate_of, run_tags
 from mlops.training.script_hints import hint_for
+from mlops.training.script_warnings import optional_note
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -117,14 +119,19 @@ def describe_models(client: MlflowClient, run: Run, job: Job, progress: Progress
     """Give every model of a run its reference profile; return why not if there is none.
 
     The user is told, once, and how to name a table where none is. A model without named columns
-    can have no profile, so of that nothing is said.
+    can have no profile, so of that nothing is said. Of columns that may lack a value and can have
+    no null the user is told, too.
     """
     from mlops.training.provenance import reference
 
-    reasons = [_described(client, run, model, job) for model in models_of(client, run.info.run_id)]
+    models = models_of(client, run.info.run_id)
+    for note in dict.fromkeys(optional_note(read_details(model.source)) for model in models):
+        if note:
+            progress.note(note)
+    reasons = [_described(client, run, model, job) for model in models]
     for reason in dict.fromkeys(reasons):
         if reason and reason != reference.NO_COLUMNS:
-            how = reference.HOW_TO_NAME_IT if reason == reference.NO_TABLE else ""
+            how = reference.how_to_name(reason)
             progress.note(f"no reference profile ({reference.PURPOSE}): {reason}{how}")
     return next(filter(None, reversed(reasons)), "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +22,12 @@ class Assignment:
     Attributes:
         given: One value each, by name, without the defaults.
         axes: Several values each; not empty means a sweep.
+        notes: What the user may have meant otherwise.
     """
 
     given: Mapping[str, str]
     axes: Mapping[str, Axis] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def assign(
@@ -56,7 +59,7 @@ def assign(
     faults = reader.all_faults()
     if faults:
         raise InvalidInputError("\n".join(faults), hint=_usage(entry_point))
-    return Assignment(reader.given, reader.axes)
+    return Assignment(reader.given, reader.axes, tuple(reader.notes.values()))
 
 
 class _Reader:
@@ -65,6 +68,7 @@ class _Reader:
     Attributes:
         given: Single values.
         axes: Several values.
+        notes: About single values that look like several, by name.
     """
 
     def __init__(self, entry_point: EntryPoint) -> None:
@@ -73,6 +77,7 @@ class _Reader:
         self._mentioned: set[str] = set()
         self.given: dict[str, str] = {}
         self.axes: dict[str, Axis] = {}
+        self.notes: dict[str, str] = {}
 
     def files(self, names: Sequence[str]) -> None:
         for name in names:
@@ -92,6 +97,7 @@ class _Reader:
             elif self._known(name):
                 self._forget(name)
                 self._take(name, value, several=several)
+                self._note_list(name, value)
             seen.add(name)
 
     def all_faults(self) -> list[str]:
@@ -115,6 +121,16 @@ class _Reader:
             self.given[name] = value.lower() if parameter.type == "bool" else value
         else:
             self.axes[name] = axis
+
+    def _note_list(self, name: str, value: str) -> None:
+        """Say so where a text with commas may have been meant as several values."""
+        parameter = self._point.parameters.get(name, Parameter(name))
+        looks_so = re.fullmatch(r"[^\s,{}\[\]()]+(,[^\s,{}\[\]()]+)+", value)
+        if self.given.get(name) == value and parameter.type == "string" and looks_so:
+            self.notes[name] = (
+                f"`{name}={value}` is one value: a comma makes no sweep for a parameter of type "
+                f"string; `--grid {name}={value}` does"
+            )
 
     def _take_from_file(self, file: str, name: str, value: object) -> None:
         if not self._known(name):
@@ -145,6 +161,7 @@ class _Reader:
         self._mentioned.add(name)
         self.given.pop(name, None)
         self.axes.pop(name, None)
+        self.notes.pop(name, None)
 
 
 def _read_file(file: Path) -> dict[str, Any]:

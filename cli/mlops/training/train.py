@@ -27,6 +27,7 @@ from mlops.training.project import project_folder, read_project
 from mlops.training.provenance import collect
 from mlops.training.registration import Registered, Registration, from_here, register_run
 from mlops.training.runs import Fate, read_tags
+from mlops.training.script_warnings import example_warnings
 from mlops.training.search_space import Axis
 from mlops.training.sweep.records import SweepOptions, SweepResult
 from mlops.training.sweep.sweep_spec import SweepOrder
@@ -193,6 +194,8 @@ def train_or_sweep(
             return sweep(order, settings, progress)
         _check_single(request)
         done = execute(job, settings, progress)
+        for warning in example_warnings(done.log):
+            progress.note(warning)
         progress.phase("registering")
         with mlflow_errors(settings):
             profile = describe_models(done.client, done.run, job, progress)
@@ -274,6 +277,8 @@ def _prepare(
     if not request.sweep.resume:
         usual = origin.parameters(entry_point) if origin else None
         assigned = assign(entry_point, request.parameters, request.grid, usual)
+        for note in assigned.notes:
+            progress.note(note)
     wanted = request.env_manager or settings.training.env_manager
     check_manager(wanted)
     manager = resolve_manager(wanted, project)

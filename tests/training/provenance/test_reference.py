@@ -24,7 +24,7 @@ from mlops.stats.row_codes import Coding
 from mlops.tables.signature import Column, Signature
 from mlops.training.provenance import reference
 from mlops.training.provenance.data import DataFile
-from mlops.training.provenance.reference import describe
+from mlops.training.provenance.reference import describe, how_to_name
 
 FRAME = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})
 
@@ -91,12 +91,16 @@ def test_a_table_without_the_columns_of_the_signature_is_passed_over(desk: Desk)
 
 def test_without_a_table_the_reason_is_told(desk: Desk) -> None:
     assert desk.describe() == "the run names no table it was trained on"
-    desk.log(FRAME, "gone", "gone.csv")
+    assert "add to the script" in how_to_name(desk.describe())
+    desk.log(FRAME, "tests", "gone.csv", "evaluation")
     desk.log(FRAME, "remote", "s3://bucket/t.csv")
-    assert desk.describe() == "the run names no table it was trained on"
+    reason = desk.describe()
+    assert reason.startswith("the table that the run names, `remote`, has no CSV or Parquet file")
+    assert "where `source` is the CSV or Parquet file" in how_to_name(reason)
     (desk.folder / "t.parquet").write_text("no parquet")
     desk.log(FRAME, "broken", "t.parquet")
     assert "it cannot be read" in desk.describe()
+    assert not how_to_name(desk.describe())
 
 
 def test_a_signature_without_names_has_no_features(desk: Desk) -> None:

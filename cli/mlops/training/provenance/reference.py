@@ -46,8 +46,12 @@ _LOG = logging.getLogger(__name__)
 PURPOSE = "a summary of the training data, to compare live requests with"
 NO_COLUMNS = "the model has no signature with named columns"
 NO_TABLE = "the run names no table it was trained on"
-#: What a script adds to name its table; the source must be a file.
-HOW_TO_NAME_IT = """; to have one, and a detector of outliers, add to the script
+# Also MLflow's autologging names tables that were made by code.
+_NO_FILE = (
+    "the table that the run names, `{}`, has no CSV or Parquet file of this machine as source"
+)
+# What a script adds to name its table; the source must be a file.
+_HOW_TO_NAME_IT = """; to have one, and a detector of outliers, add to the script
   data = mlflow.data.from_pandas(table, source="data/train.csv")
   mlflow.log_input(data, context="training")
 where `source` is the CSV or Parquet file"""
@@ -100,7 +104,13 @@ def describe(
             if detector:
                 _store(client, model, OUTLIER_FILE, detector)
             return ""
-    return "; ".join(reasons) or NO_TABLE
+    return "; ".join(reasons) or _no_table(run, files)
+
+
+def how_to_name(reason: str) -> str:
+    """Return what to add to a script that names no table in a file; empty for other reasons."""
+    prefix = _NO_FILE.partition("{")[0]
+    return _HOW_TO_NAME_IT if reason == NO_TABLE or reason.startswith(prefix) else ""
 
 
 def candidates(run: Run, files: Sequence[DataFile], folder: Path) -> Iterator[Candidate]:
@@ -119,6 +129,15 @@ def candidates(run: Run, files: Sequence[DataFile], folder: Path) -> Iterator[Ca
         if is_table(candidate.path) and candidate.path.is_file() and candidate.path not in seen:
             seen.add(candidate.path)
             yield candidate
+
+
+def _no_table(run: Run, files: Sequence[DataFile]) -> str:
+    ours = {(file.name, file.digest) for file in files}
+    logged = run.inputs.dataset_inputs if run.inputs else []
+    for item in sorted(logged, key=_is_not_for_training):
+        if (item.dataset.name, item.dataset.digest) not in ours:
+            return _NO_FILE.format(item.dataset.name)
+    return NO_TABLE
 
 
 def _is_not_for_training(item: DatasetInput) -> bool:
