@@ -45,6 +45,8 @@ _KINDS = (
     ("LookupError", LookupError),
     ("AttributeError", AttributeError),
     ("ArithmeticError", ArithmeticError),
+    ("MemoryError", MemoryError),
+    ("OSError", OSError),
 )
 
 

@@ -26,7 +26,8 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 60.0
 #: A process that lived so long failed for a reason of its own, and not of its start.
 _LONG_S = 60.0
 _BASES = {base.__name__: base for base in (
-    ValueError, TypeError, LookupError, AttributeError, ArithmeticError, Exception,
+    ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError, OSError,
+    Exception,
 )}  # fmt: skip
 
 
