@@ -61,7 +61,7 @@ class Judged:
         unknown_labels: Rows whose label is none of the classes of the live models.
         unknown: The same as a sentence; empty for none.
         not_compared: Other rows whose truth is known and could not be compared.
-        why_not: What prediction and truth of one of them are; empty for none.
+        why_not: What prediction and truth of the first of them are; empty for none.
     """
 
     arm: str
