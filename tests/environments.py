@@ -19,7 +19,7 @@ _CACHE = Path(os.environ.get("MLOPS_TEST_CACHE") or Path.home() / ".cache" / "ml
 _ENOUGH_S = 600.0
 #: What is installed for each, beside what that wants itself. seldon-core 1.18.2 is licensed under
 #: the BSL, and used in tests only; 1.17.1, under Apache-2.0, passes the same tests where NumPy 1
-#: can be installed (`MLOPS_SELDON_PYTHON`).
+#: can be installed (`MLOPS_TEST_SELDON_PYTHON`).
 REQUIREMENTS = {
     "seldon-client": ("seldon-core==1.18.2", "setuptools<81", "pandas<3"),
     "kserve-client": ("kserve==0.21.0",),
@@ -32,9 +32,10 @@ REQUIREMENTS = {
 def client_python(name: str) -> Path:
     """Return the interpreter that has a client, after installing it if need be.
 
-    A variable such as `MLOPS_SELDON_PYTHON` or `MLOPS_KSERVE_PYTHON` names one that has it already.
+    A variable such as `MLOPS_TEST_SELDON_PYTHON` or `MLOPS_TEST_KSERVE_PYTHON` names one that has
+    it already.
     """
-    given = os.environ.get(f"MLOPS_{name.partition('-')[0].upper()}_PYTHON")
+    given = os.environ.get(f"MLOPS_TEST_{name.partition('-')[0].upper()}_PYTHON")
     if given:
         return Path(given)
     fault = ""

@@ -57,12 +57,92 @@ def test_all_faults_are_named_at_once_with_their_lines(tmp_path: Path) -> None:
     file = tmp_path / "mlops.toml"
     assert f"{file}:2: unknown section `feedbck`. Did you mean `feedback`?" in lines
     assert f"{file}:5: unknown key of [report] `alhpa`. Did you mean `alpha`?" in lines
-    assert f"{file}: `report.alpha` must be between 0 and 1, not `2`" in lines
-    assert f"{file}: `deploy.port` must be a whole number, not `x`" in lines
+    assert f"{file}:6: `report.alpha` must be between 0 and 1, not `2`" in lines
+    assert f"{file}:9: `deploy.port` must be a whole number, not `x`" in lines
     assert (
         "environment: MLOPS_FEEDBACK_DRAWS: `feedback.draws` must not be negative, not `-1`"
         in lines
     )
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "fault"),
+    [
+        ("deploy", "port", 80800, "must be from 0 to 65535"),
+        ("deploy", "grpc_port", 65536, "must be from 0 to 65535"),
+        ("deploy", "max_bodies_mib", 15, "must be 16 or more"),
+        ("kubernetes", "replicas", 0, "must be 1 or more"),
+        ("kubernetes", "grpc_port", 99999, "must be from 0 to 65535"),
+        ("auth", "refresh_s", 0, "must be 1 or more"),
+        ("training", "ray_cpus", 0, "must be 1 or more"),
+        ("journal", "retention_days", 10**12, "must be from 0 to 36500"),
+    ],
+)
+def test_numbers_have_ranges(
+    tmp_path: Path, section: str, key: str, value: int, fault: str
+) -> None:
+    file = tmp_path / "mlops.toml"
+    file.write_text(f"[{section}]\n{key} = {value}\n")
+    with pytest.raises(InvalidInputError) as caught:
+        load_settings(tmp_path, environ={})
+    assert caught.value.message == f"{file}:2: `{section}.{key}` {fault}, not `{value}`"
+
+
+def test_lines_of_keys_that_several_sections_have(tmp_path: Path) -> None:
+    file = tmp_path / "pyproject.toml"
+    file.write_text(
+        "[project]\nversion = 1\n[tool.mlops.kserve]\nversion = '0.20'\n[tool.mlops.seldon]\n"
+        "'version' = 1\n[tool.mlops]\nseldon2.version = 2\nreport = { alpha = 2 }\n"
+    )
+    with pytest.raises(InvalidInputError) as caught:
+        load_settings(tmp_path, environ={})
+    places = [line.split("`")[:2] for line in caught.value.message.splitlines()]
+    assert places == [
+        [f"{file}:9: ", "report.alpha"],
+        [f"{file}:6: ", "seldon.version"],
+        [f"{file}:8: ", "seldon2.version"],
+    ]
+
+
+def test_variables_of_unknown_keys_are_errors(tmp_path: Path) -> None:
+    environ = {
+        "MLOPS_JOURNAL_FEATURE": "none",
+        "MLOPS_DEPLOY_PROT": "9999",
+        "MLOPS_ARTIFACTS_SECRET_KEY": "hunter2",
+    }
+    with pytest.raises(InvalidInputError) as caught:
+        load_settings(tmp_path, environ=environ)
+    secret, deploy, journal = caught.value.message.splitlines()
+    assert deploy == (
+        "environment: MLOPS_DEPLOY_PROT: unknown key of [deploy] `prot`. Did you mean `port`?"
+    )
+    assert journal.startswith("environment: MLOPS_JOURNAL_FEATURE: ")
+    assert journal.endswith("Did you mean `features`?")
+    assert "hold one" in secret
+    assert "hunter2" not in caught.value.message
+
+
+def test_variables_that_are_no_settings_are_left_alone(tmp_path: Path) -> None:
+    names = (
+        "MLOPS_DEBUG", "MLOPS_DEPLOY", "MLOPS_URL", "MLOPS_SOURCE", "MLOPS_TOKEN", "MLOPS_NAME",
+        "MLOPS_MODEL_LABEL", "MLOPS_REQUIRE", "MLOPS_TEST_CACHE", "_MLOPS_COMPLETE",
+        # Of a Service that is called `mlops-deploy`.
+        "MLOPS_DEPLOY_SERVICE_HOST", "MLOPS_DEPLOY_SERVICE_PORT_HTTP", "MLOPS_DEPLOY_PORT_80_TCP",
+        "MLOPS_DEPLOY_PORT_80_TCP_ADDR",
+    )  # fmt: skip
+    # As of a CI system whose variable is not set.
+    load_settings(tmp_path, environ={**dict.fromkeys(names, "x"), "MLOPS_DEPLOY_URL": ""})
+
+
+def test_labels_are_a_list_or_a_table(tmp_path: Path) -> None:
+    def read(text: str) -> tuple[str, ...]:
+        (tmp_path / "mlops.toml").write_text(f"[cluster]\nnode_selector = {text}\n")
+        return load_settings(tmp_path, environ={}).cluster.node_selector
+
+    assert read('{ pool = "ml", disk = "ssd" }') == read('["pool=ml", "disk=ssd"]')
+    assert read('"pool=ml, disk=ssd"') == ("pool=ml", "disk=ssd")
+    with pytest.raises(InvalidInputError, match="must be a list of labels"):
+        read("{ pool = 1 }")
 
 
 def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:

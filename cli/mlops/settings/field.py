@@ -5,8 +5,18 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any
 
+MAX_PORT = 65_535
 
-def setting(default: object, doc: str, *, env: tuple[str, ...] = (), form: str = "") -> Any:  # noqa: ANN401 - as dataclasses.field
+
+def setting(
+    default: object,
+    doc: str,
+    *,
+    env: tuple[str, ...] = (),
+    form: str = "",
+    low: int = 0,
+    high: int | None = None,
+) -> Any:  # noqa: ANN401 - as dataclasses.field
     """Declare one setting.
 
     Args:
@@ -15,5 +25,8 @@ def setting(default: object, doc: str, *, env: tuple[str, ...] = (), form: str =
         env: Foreign variables for it.
         form: What `load` holds it to, if its type does not say enough: a `place` is a path or URI
             without credentials, a `source` says where credentials are.
+        low: Least value of a whole number.
+        high: Largest value of a whole number; None for any.
     """
-    return field(default=default, metadata={"doc": doc, "env": env, "form": form})
+    limits = (low, high)
+    return field(default=default, metadata={"doc": doc, "env": env, "form": form, "limits": limits})

@@ -8,14 +8,14 @@ import logging
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from mlops.errors import InvalidInputError, did_you_mean, one_of
-from mlops.settings.project import find_project, read_project_file
-from mlops.settings.schema import SECTIONS, Settings
+from mlops.settings.project import find_project, line_of, read_project_file
+from mlops.settings.schema import SECTIONS, Settings, keys
 from mlops.settings.secrets import (
     NO_SECRETS,
     SecretError,
@@ -30,6 +30,8 @@ _LOG = logging.getLogger(__name__)
 
 # Other tools own these tables of the file; they are checked where they are used.
 _FREE_TABLES = frozenset({"parameters"})
+# As Kubernetes and Docker name them: `MLOPS_DEPLOY_SERVICE_HOST`, `MLOPS_DEPLOY_PORT_80_TCP_ADDR`.
+_OF_A_SERVICE = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT_[0-9]+_(TCP|UDP|SCTP)(_|$)")
 _RAMP_KEYS = ("steps", "every", "advance", "auto")
 
 
@@ -51,7 +53,7 @@ def load_settings(
     environ = os.environ if environ is None else environ
     project_dir = find_project(start or Path.cwd())
     path, tables = read_project_file(project_dir)
-    faults = _unknown_names(path, tables)
+    faults = [*_unknown_names(path, tables), *_unknown_variables(environ)]
     origins: dict[str, str] = {}
     sections: dict[str, Any] = {}
     for section, record in SECTIONS.items():
@@ -60,11 +62,11 @@ def load_settings(
             key = f"{section}.{item.name}"
             raw, origin = _settle(key, item, flags or {}, environ, tables, path, values)
             try:
-                values[item.name] = _CASTS[item.metadata["form"] or str(item.type)](raw)
+                values[item.name] = _read(item, raw)
             except SecretError as error:
-                faults.append(f"{origin}: `{key}` {error}")
+                faults.append(f"{place_of(key, origin, path)}: `{key}` {error}")
             except ValueError as error:
-                faults.append(f"{origin}: `{key}` {error}, not `{raw}`")
+                faults.append(f"{place_of(key, origin, path)}: `{key}` {error}, not `{raw}`")
             origins[key] = origin
         if not faults:
             sections[section] = record(**values)
@@ -74,6 +76,28 @@ def load_settings(
         )
     _LOG.info("project folder %s, settings of %s", project_dir, path or "no file")
     return Settings(project_dir=project_dir, project_file=path, origins=origins, **sections)
+
+
+def place_of(key: str, origin: str, path: Path | None) -> str:
+    """Say where a value is to be changed: its origin, with the line if that is the project's file.
+
+    Args:
+        key: `section.key`.
+        origin: Where the value comes from, as `Settings.origins` has it.
+        path: The project's file.
+    """
+    if path is None or origin != str(path):
+        return origin
+    section, _, name = key.partition(".")
+    return f"{path}:{line_of(path, section, name)}"
+
+
+def _read(item: Field[Any], raw: _Raw) -> Any:  # noqa: ANN401 - of the field's type
+    value = _CASTS[item.metadata["form"] or str(item.type)](raw)
+    low, high = item.metadata["limits"]
+    if str(item.type) != "int" or (low <= value and (high is None or value <= high)):
+        return value
+    raise ValueError(f"must be {low} or more" if high is None else f"must be from {low} to {high}")
 
 
 def _settle(
@@ -87,7 +111,7 @@ def _settle(
 ) -> tuple[Any, str]:
     if flags.get(key) is not None:
         return flags[key], "command line"
-    for named in (f"MLOPS_{key.replace('.', '_').upper()}", *item.metadata["env"]):
+    for named in (_variable(*key.split(".")), *item.metadata["env"]):
         scheme, _, variable = named.rpartition(":")
         if environ.get(variable) and str(settled.get("root", "")).startswith(scheme):
             return environ[variable], f"environment: {variable}"
@@ -98,36 +122,51 @@ def _settle(
     return item.default, "default"
 
 
+def _variable(section: str, name: str) -> str:
+    return f"MLOPS_{section}_{name}".upper()
+
+
 def _unknown_names(path: Path | None, tables: Mapping[str, Any]) -> list[str]:
     """Name every table and key of the file that means nothing, with its line."""
     faults = []
     for section, table in tables.items():
+        assert path is not None
         if section in _FREE_TABLES:
             continue
         if section not in SECTIONS or not isinstance(table, Mapping):
-            faults.append(_unknown(path, "section", section, SECTIONS))
+            place = f"{path}:{line_of(path, section)}"
+            faults.append(_unknown(place, "section", section, SECTIONS))
             continue
-        known = [item.name for item in fields(SECTIONS[section])]
-        faults += [_unknown(path, f"key of [{section}]", k, known) for k in table if k not in known]
+        known = keys(section)
+        faults += [
+            _unknown(f"{path}:{line_of(path, section, key)}", f"key of [{section}]", key, known)
+            for key in table
+            if key not in known
+        ]
     return faults
 
 
-def _unknown(path: Path | None, what: str, name: str, known: Any) -> str:  # noqa: ANN401 - any iterable of names
+def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Name every variable that begins as those of a section and means nothing.
+
+    Others, such as `MLOPS_DEBUG`, are not about settings. A pod has variables for each Service of
+    its namespace, which may be called `mlops-deploy`.
+    """
+    faults = []
+    for variable in sorted(name for name, value in environ.items() if value):
+        section = next((s for s in SECTIONS if variable.startswith(_variable(s, ""))), "")
+        key = variable.removeprefix(_variable(section, "")).lower()
+        if section and key not in keys(section) and not _OF_A_SERVICE.search(variable):
+            place, what = f"environment: {variable}", f"key of [{section}]"
+            faults.append(_unknown(place, what, key, keys(section)))
+    return faults
+
+
+def _unknown(place: str, what: str, name: str, known: Collection[str]) -> str:
     if names_a_secret(name):
-        return f"{path}:{_line_of(path, name)}: {what} `{name}`: {NO_SECRETS}"
+        return f"{place}: {what} `{name}`: {NO_SECRETS}"
     closest = did_you_mean(name, known) or f"Known: {', '.join(known)}."
-    return f"{path}:{_line_of(path, name)}: unknown {what} `{name}`. {closest}"
-
-
-def _line_of(path: Path | None, name: str) -> int:
-    """Line of the first mention of a key or table; tomllib does not say."""
-    if path is None:
-        return 0
-    pattern = re.compile(rf"^\s*(\[(tool\.mlops\.)?{re.escape(name)}[\].]|{re.escape(name)}\s*=)")
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if pattern.match(line):
-            return number
-    return 0
+    return f"{place}: unknown {what} `{name}`. {closest}"
 
 
 def _text(raw: object) -> str:
@@ -184,6 +223,16 @@ def _list(raw: object) -> tuple[str, ...]:
     if isinstance(raw, list | tuple) and all(isinstance(name, str) for name in raw):
         return tuple(raw)
     raise ValueError("must be a list of names")
+
+
+def _labels(raw: object) -> tuple[str, ...]:
+    """Read labels, `disktype=ssd`, from a list or from a table of texts."""
+    if isinstance(raw, Mapping) and all(isinstance(value, str) for value in raw.values()):
+        return tuple(f"{key}={value}" for key, value in raw.items())
+    try:
+        return _list(raw)
+    except ValueError:
+        raise ValueError("must be a list of labels, or a table of texts") from None
 
 
 def _source(raw: object) -> str:
@@ -297,6 +346,7 @@ _CASTS: Mapping[str, Callable[[Any], Any]] = {
     "number or text": _number_or_text,
     "reward": _reward,
     "costs": _costs,
+    "labels": _labels,
     "margins": _margins,
     "ramp": _ramp,
     "tables": _tables,

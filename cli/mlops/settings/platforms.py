@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlops.settings.field import setting
+from mlops.settings.field import MAX_PORT, setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,15 @@ class ClusterSettings:
     )
     storage_secret: str = setting("", "Secret with the artifact store's credentials")
     service_account: str = setting("", "ServiceAccount of the pods, with rights in the cloud")
+    image_pull_secrets: tuple[str, ...] = setting(
+        (), "Secrets of the private registries that images are pulled from"
+    )
+    node_selector: tuple[str, ...] = setting(
+        (), "labels that a node must have to run the pods, as `disktype=ssd`", form="labels"
+    )
+    tolerations: tuple[str, ...] = setting(
+        (), "taints of nodes that the pods tolerate, as `dedicated=ml:NoSchedule` or `gpu`"
+    )
     cpu: str = setting("500m", "CPU that a server requests")
     memory: str = setting("1Gi", "memory that a server requests, and may not exceed")
     ephemeral_storage: str = setting(
@@ -55,8 +64,8 @@ class KubernetesSettings:
     """How `--target kubernetes` runs the bundled server."""
 
     mode: str = setting("plain", "plain or openshift, which chooses users and groups itself")
-    replicas: int = setting(2, "pods at least; needs a journal in PostgreSQL")
-    max_replicas: int = setting(10, "pods at most")
+    replicas: int = setting(2, "pods at least; needs a journal in PostgreSQL", low=1)
+    max_replicas: int = setting(10, "pods at most", low=1)
     journal_secret: str = setting("", "Secret whose key `url` is the journal's PostgreSQL URL")
     key_secret: str = setting("", "Secret with `request-id-key`, and `token`; empty: NAME-mlops")
     keys_secret: str = setting("", "Secret with `keys.json`, the API keys; empty: NAME-keys")
@@ -66,7 +75,9 @@ class KubernetesSettings:
     gateway: str = setting("", "NAMESPACE/NAME of a Gateway for `host`; empty: an Ingress")
     ingress_class: str = setting("", "class of that Ingress; empty: the cluster's default")
     allow_from: tuple[str, ...] = setting((), "namespaces that may call beside our own")
-    grpc_port: int = setting(0, "port of the Service for gRPC, beside 80 for HTTP; 0: no gRPC")
+    grpc_port: int = setting(
+        0, "port of the Service for gRPC, beside 80 for HTTP; 0: no gRPC", high=MAX_PORT
+    )
     limit_egress: bool = setting(
         True, "pods call what they need and no more; false: anything, as in a mesh"
     )

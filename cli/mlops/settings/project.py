@@ -11,6 +11,9 @@ from typing import Any
 from mlops.errors import InvalidInputError
 from mlops.settings.yaml_text import parse_yaml
 
+_HEADER = re.compile(r"\s*\[\[?([^\[\]]+)\]")
+_ASSIGNED = re.compile(r"\s*([\w.\"' -]+?)\s*=")
+
 
 def find_project(start: Path) -> Path:
     """Return the project's folder, seen from `start`.
@@ -50,6 +53,39 @@ def read_project_file(project_dir: Path) -> tuple[Path | None, dict[str, Any]]:
         return path, _parse(path)
     table = _in_pyproject(project_dir)
     return (None, {}) if table is None else (project_dir / "pyproject.toml", table)
+
+
+def line_of(path: Path, section: str, key: str = "") -> int:
+    """Return the line of a settings file that has a table or a key of it; tomllib does not say.
+
+    Args:
+        path: The file.
+        section: Name of the table.
+        key: Name of the key; empty for the table itself.
+
+    Returns:
+        A number from 1 on, or 0 if the file is written in a way that is not recognized.
+    """
+    name = f"{section}.{key}" if key else section
+    table, of_section = "", 0
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        header, assigned = _HEADER.match(line), _ASSIGNED.match(line)
+        if header:
+            full = table = _dotted(header[1])
+        elif assigned:
+            full = f"{table}.{_dotted(assigned[1])}"
+        else:
+            continue
+        full = full.removeprefix("tool.mlops.").removeprefix(".")
+        if full == name or full.startswith(f"{name}."):
+            return number
+        if full == section and not of_section:
+            of_section = number
+    return of_section
+
+
+def _dotted(name: str) -> str:
+    return re.sub(r"[\s\"']", "", name)
 
 
 def project_name(project_dir: Path) -> str:

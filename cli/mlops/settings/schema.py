@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops.errors import InvalidInputError
-from mlops.settings.field import setting
+from mlops.settings.field import MAX_PORT, setting
 from mlops.settings.platforms import (
     ClusterSettings,
     KServeSettings,
@@ -25,6 +25,9 @@ from mlops.settings.platforms import (
 from mlops.settings.private import make_private
 from mlops.settings.project import project_name
 from mlops.settings.secrets import is_reference
+
+# Times that far back have no date in some places.
+_CENTURY_DAYS = 36_500
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ class TrainingSettings:
         "Ray cluster, for example ray://head:10001; empty means one on this machine",
         env=("RAY_ADDRESS",),
     )
-    ray_cpus: int = setting(1, "processors of the cluster that a run takes")
+    ray_cpus: int = setting(1, "processors of the cluster that a run takes", low=1)
     image: str = setting("", "image of a Kubernetes Job: the project, its packages, and mlops")
     image_project: str = setting("/project", "folder in that image with the MLproject")
     namespace: str = setting("", "namespace of the Job; empty leaves it to kubectl")
@@ -128,7 +131,9 @@ class JournalSettings:
         "requests are written without features; 0 for neither",
     )
     retention_days: int = setting(
-        0, "days after which `mlops journal prune` forgets features; 0 means it must be told"
+        0,
+        "days after which `mlops journal prune` forgets features; 0 means it must be told",
+        high=_CENTURY_DAYS,
     )
     consumers: tuple[str, ...] = setting(
         (), "names of consumers, from other packages, that read the journal beside the server"
@@ -220,8 +225,12 @@ class DeploySettings:
 
     name: str = setting("", "name of the deployment; empty means the project's name")
     host: str = setting("127.0.0.1", "address the server listens on")
-    port: int = setting(0, "port the server listens on; 0 means the first free one from 8080")
-    grpc_port: int = setting(0, "port the server listens on for gRPC; 0 means no gRPC")
+    port: int = setting(
+        0, "port the server listens on; 0 means the first free one from 8080", high=MAX_PORT
+    )
+    grpc_port: int = setting(
+        0, "port the server listens on for gRPC; 0 means no gRPC", high=MAX_PORT
+    )
     hosts: tuple[str, ...] = setting(
         (), "further names under which callers reach the server, as of a proxy in front of it"
     )
@@ -235,7 +244,9 @@ class DeploySettings:
     )
     insecure_no_auth: bool = setting(False, "serve requests without a key also beyond this machine")
     max_bodies_mib: int = setting(
-        128, "MiB, from 16, that all large request bodies under way may have; beyond it 503"
+        128,
+        "MiB, from 16, that all large request bodies under way may have; beyond it 503",
+        low=16,
     )
     workers: int = setting(
         0, "processes that share the requests; 0 means 1, and in a pod its CPU limit"
@@ -284,7 +295,7 @@ class AuthSettings:
     scope_claim: str = setting("scope", "claim with the scopes, as `realm_access.roles`")
     scope_prefix: str = setting("", "what stands before each scope there, as `mlops:`")
     leeway_s: int = setting(30, "seconds by which clocks may differ")
-    refresh_s: int = setting(300, "seconds after which the keys are fetched again")
+    refresh_s: int = setting(300, "seconds after which the keys are fetched again", low=1)
 
 
 @dataclass(frozen=True, slots=True)
