@@ -74,10 +74,12 @@ def test_a_client_certificate_from_the_command_line(wine_shop: Shop) -> None:
     authority = Authority(shop.folder / "tls")
     cert = authority.issue("server")
     authority.issue("shop", "shop")
-    url = shop.ok(
+    made = shop.ok(
         "deploy", "--ab", "modelA", "modelB", "--json", "--tls-cert", str(cert), "--tls-key",
         str(cert.with_suffix(".key")), "--tls-client-ca", str(authority.file),
-    ).document["url"]  # fmt: skip
+    ).document  # fmt: skip
+    url, curl = made["url"], made["curl"]
+    assert f"--cert CERT --key KEY --cacert {cert}" in curl
     shop.ok("keys", "create", "shop", "--subject", "CN=shop", "--scope", "predict")
     (shop.folder / "row.json").write_text(json.dumps(shop.state.request))
     there = ("--url", url, "--ca", "tls/test-ca.pem")
@@ -85,7 +87,18 @@ def test_a_client_certificate_from_the_command_line(wine_shop: Shop) -> None:
     # The key is known within a second.
     wait_until(lambda: not shop.run("predict", "--data", "row.json", *there, *mine).code)
     assert shop.run("report", *there, *mine).code == 4
-    assert shop.run("predict", "--data", "row.json", *there).code == 6
+    without = shop.run("predict", "--data", "row.json", *there, "--json")
+    assert without.code == 6
+    assert "--client-cert" in without.error["hint"]
+    by_name = shop.run("predict", "--data", "row.json", "--json")
+    assert by_name.code == 4
+    assert f"--url {url} --ca FILE --client-cert CERT,KEY" in by_name.error["hint"]
+    mine_of_curl = curl.replace("CERT --key KEY", "tls/shop.pem --key tls/shop.key")
+    mine_of_curl = mine_of_curl.replace(f"--cacert {cert}", f"--cacert {authority.file}")
+    done = subprocess.run(
+        ["sh", "-c", mine_of_curl], cwd=shop.folder, capture_output=True, text=True, check=True
+    )
+    assert "predictions" in json.loads(done.stdout)
     broken = shop.run("predict", "--data", "row.json", *there, "--client-cert", "row.json")
     assert broken.code == 3
     with pytest.raises(RemoteError):

@@ -29,6 +29,7 @@ from mlops.settings.secrets import without_credentials
 #: What a gateway says when it did not hand the request on, or got no answer to it.
 GATEWAY_STATUSES = (502, 503, 504)
 _MAX_DETAIL = 500
+_CLIENT_CERT = "`--client-cert CERT,KEY`"
 _TITLE = re.compile(r"<title>([^<]*)", re.IGNORECASE)
 _SELDON = re.compile(r"/seldon/(?P<namespace>[^/]+)/(?P<name>[^/]+)")
 # The Go executor's router answers this way; no gateway does.
@@ -116,6 +117,11 @@ def no_answer(url: str, error: Exception, timeout_s: float, *, here: bool) -> Re
             f"{url} presents a certificate that is not trusted: {error.verify_message}.",
             hint="Name the file with its CA certificate: `--ca-file FILE`.",
         )
+    if isinstance(error, ssl.SSLError) and "CERTIFICATE_REQUIRED" in (error.reason or ""):
+        return RemoteError(
+            f"{url} asks callers for a certificate, and was shown none.",
+            hint=f"Show one: {_CLIENT_CERT}.",
+        )
     if isinstance(error, ssl.SSLError):
         return RemoteError(
             f"{url} does not use TLS: {error.reason or error}.",
@@ -125,6 +131,9 @@ def no_answer(url: str, error: Exception, timeout_s: float, *, here: bool) -> Re
         why, hint = f"within {timeout_s:g} s", "`--timeout SECONDS` waits longer."
     else:
         why, hint = str(error) or type(error).__name__, "Is it the right host and port?"
+        if url.startswith("https:") and isinstance(error, ConnectionError):
+            # Where the alert that says so is lost.
+            hint += f" A server that asks callers for a certificate takes {_CLIENT_CERT}."
     return RemoteError(
         f"{url} does not answer{' ' if why.startswith('within') else ': '}{why}.",
         hint="`mlops status` shows whether it runs." if here else hint,

@@ -11,7 +11,8 @@ from mlops.spec.server import ServerState
 def curl(state: ServerState) -> str:
     """Return a curl command with a request that the models have answered.
 
-    If none is known, which `deploy` notes, the rows are to come from a file.
+    If none is known, which `deploy` notes, the rows are to come from a file. The caller has to put
+    the files of a certificate in the place of `CERT` and `KEY`, where the server asks for one.
     """
     if state.request is None:
         body = "@rows.json"
@@ -19,6 +20,8 @@ def curl(state: ServerState) -> str:
         body = json.dumps(state.request, separators=(",", ":"))
     launch, more = state.launch, ""
     if launch.tls:
+        if launch.tls.client_ca:
+            more += " --cert CERT --key KEY"
         more += f" --cacert {shlex.quote(launch.tls.cert)}"
     if launch.credentials:
         more += f' -H "Authorization: Bearer $(cat {shlex.quote(launch.credentials)})"'

@@ -24,6 +24,7 @@ from mlops.deployment.runtime_files import Places, known_names, pick_name, place
 from mlops.errors import (
     ConflictError,
     InvalidInputError,
+    NotAllowedError,
     NotFoundError,
     UsageError,
     unreadable,
@@ -209,8 +210,18 @@ def require_running(where: Places) -> ServerState:
 
 
 def connect(state: ServerState) -> Connection:
-    """Open a connection to a server on this machine."""
+    """Open a connection to a server on this machine.
+
+    Raises:
+        NotAllowedError: It asks callers for a certificate, and only `--url` goes with one.
+    """
     launch = state.launch
+    if launch.tls and launch.tls.client_ca:
+        raise NotAllowedError(
+            f"`{launch.name}` asks callers for a certificate, and a call by name shows none.",
+            hint=f"`mlops predict` and `mlops feedback` show one with `--url {state.url} --ca FILE "
+            "--client-cert CERT,KEY`; FILE has the authority of the server's own certificate.",
+        )
     tls = own_client_context(launch.tls) if launch.tls else None
     return Connection(state.url, read_token(launch.credentials), tls=tls)
 
