@@ -35,6 +35,12 @@ _LEARNING: Mapping[str, DeploymentSpec] = {
     ),
 }  # fmt: skip
 _SHADOWS = ("shadow", "ab-shadow")
+#: A private registry, and nodes of their own.
+SCHEDULED: Mapping[str, Any] = {
+    "cluster_image_pull_secrets": ("registry", "mirror"),
+    "cluster_node_selector": ("pool=ml", "example.com/disk=ssd"),
+    "cluster_tolerations": ("dedicated=ml:NoSchedule", "nvidia.com/gpu", "spot:NoExecute"),
+}
 
 
 def options(
@@ -56,6 +62,7 @@ def options(
 
 def _ways(target: str) -> Iterator[tuple[str, dict[str, Any], tuple[str, ...]]]:
     """Yield name, settings and strategies of each way to use a target."""
+    yield "scheduled", dict(SCHEDULED), ("ab",)
     every = tuple(STRATEGIES)
     without = tuple(name for name in every if name not in _SHADOWS)
     if target == "kubernetes":

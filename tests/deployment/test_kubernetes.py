@@ -51,11 +51,11 @@ def test_without_postgresql_one_pod_is_replaced_and_it_says_why() -> None:
 
 
 def test_with_postgresql_it_rolls_and_scales() -> None:
-    made = rendered(spec(0.5, 0.5), postgresql=True, replicas=3, max_replicas=2)
+    made = rendered(spec(0.5, 0.5), postgresql=True, replicas=3, max_replicas=4)
     kinds = objects(made)
     assert "replicas" not in kinds["Deployment"]["spec"]
     assert kinds["HorizontalPodAutoscaler"]["spec"]["minReplicas"] == 3
-    assert kinds["HorizontalPodAutoscaler"]["spec"]["maxReplicas"] == 3
+    assert kinds["HorizontalPodAutoscaler"]["spec"]["maxReplicas"] == 4
     assert "PersistentVolumeClaim" not in kinds
     (server,) = pod_of(made)["containers"]
     (url,) = server["env"]
@@ -208,10 +208,10 @@ def test_a_config_map_is_named_after_its_content() -> None:
         ({"gateway": "public"}, "`kubernetes.gateway` is `public`"),
         ({"gateway": "edge/public"}, "a Gateway is named and no host"),
         ({"host": "-"}, "`kubernetes.host` is `-`"),
-        ({"replicas": 0}, "is 0"),
+        ({"replicas": 5, "max_replicas": 2}, "is 5, more than the 2"),
         ({"cluster_memory": "1 GB"}, "`cluster.memory` is `1 GB`"),
         ({"cluster_model_server": "mlserver"}, "has no router"),
-        ({"key_secret": "x=y"}, "not a name"),
+        ({"key_secret": "x=y"}, "cannot be the name"),
         ({"allow_to": ("kafka.example.com",)}, "`kubernetes.allow_to` has `kafka.example.com`"),
         ({"allow_to": ("99999",)}, "`kubernetes.allow_to` has `99999`"),
         ({"cluster_ephemeral_storage": "much"}, "`cluster.ephemeral_storage` is `much`"),

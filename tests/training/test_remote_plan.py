@@ -56,6 +56,12 @@ uri = "http://mlflow.mlflow:5000"
 backend = "kubernetes"
 image = "registry.example/tiny:1"
 """
+PLACED = """
+[cluster]
+image_pull_secrets = ["registry"]
+node_selector = { pool = "ml" }
+tolerations = ["gpu"]
+"""
 # Whatever YAML, JSON or Kubernetes could trip over.
 ODD = 'a: "b" $(HOME) # \U0001f377'
 
@@ -103,6 +109,7 @@ region = "x"
 endpoint_url = "http://minio.ml:9000"
 """,
         'secret = "store"\n[artifacts]\nroot = "gs://b/w"\n',
+        PLACED,
     ],
 )
 def test_manifests_fit_kubernetes_types(
@@ -112,6 +119,21 @@ def test_manifests_fit_kubernetes_types(
     assert cli(project, "train", "-P", f"word={ODD}", "--tag", "by=a$b", "--render", "-") == 0
     for document in rendered(capsys.readouterr().out):
         kubernetes_validate.validate(document, version, strict=True)
+
+
+def test_trials_are_pulled_and_placed_as_pods_of_a_deployment(
+    cli: Cli, project: Path, capsys: Capture
+) -> None:
+    (project / "mlops.toml").write_text(SETTINGS + PLACED)
+    assert cli(project, "train", "--render", "-") == 0
+    *_, job = rendered(capsys.readouterr().out)
+    pod = job["spec"]["template"]["spec"]
+    assert pod["imagePullSecrets"] == [{"name": "registry"}]
+    assert pod["nodeSelector"] == {"pool": "ml"}
+    assert pod["tolerations"] == [{"key": "gpu", "operator": "Exists"}]
+    (project / "mlops.toml").write_text(SETTINGS + '[cluster]\nnode_selector = ["ml"]\n')
+    assert cli(project, "train", "--render", "-") == 3
+    assert "`cluster.node_selector` has `ml`" in capsys.readouterr().err
 
 
 def test_credentials_stay_in_their_secret(cli: Cli, project: Path, capsys: Capture) -> None:
@@ -183,8 +205,8 @@ def test_a_pod_runs_its_trial(
         (("-P", "table=file:///etc/hostname"), 3, "file of this machine"),
         (("-P", "word=/etc/hostname"), 3, "file of this machine"),
         (("--image", ""), 2, "needs an image"),
-        (("--image", "a b"), 3, "no valid image"),
-        (("--namespace", "A"), 3, "no valid namespace"),
+        (("--image", "a b"), 3, "`training.image` is `a b`"),
+        (("--namespace", "A"), 3, "`training.namespace` cannot be"),
         (("--tag", "mlflow.user=eve"), 2, "has a reserved name"),
         (("--backend-config", "x.json"), 2, "--backend databricks"),
         (("--backend", "local", "--render", "-"), 2, "--backend kubernetes"),

@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 from mlops.deployment.manifest_files import RenderedFile, apply_command, put_files
 from mlops.deployment.option_rules import STDOUT
+from mlops.deployment.targets import pods
+from mlops.deployment.targets.base import Refusal, refuse
 from mlops.deployment.yaml_templates import render_template
 from mlops.errors import InvalidInputError, UsageError
 from mlops.settings.project import as_name
@@ -33,17 +35,10 @@ _INDEX = "$(JOB_COMPLETION_INDEX)"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1", "0.0.0.0")  # noqa: S104 - refused, not bound
 # A ConfigMap has at most 1 MiB, and its names count as well.
 _MOST_BYTES = 900_000
-_LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-_QUANTITY = r"[0-9]+(\.[0-9]+)?(m|[kMGTPE]i?|Ki)?"
-_WORDS = {
-    "image": r"[\w][\w.:/@-]*",
-    "image_project": r"/[^\0:]+",
-    "namespace": rf"({_LABEL})?",
-    "secret": rf"({_LABEL}(\.{_LABEL})*)?",
-    "cpu": _QUANTITY,
-    "memory": _QUANTITY,
-    "ephemeral_storage": _QUANTITY,
-}
+_OF_PODS = (
+    *("image", "image_project", "namespace", "secret"),
+    *("cpu", "memory", "ephemeral_storage"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +127,42 @@ def _check_settings(settings: Settings) -> None:
             hint="Build one with the project in /project, the packages that its script imports, "
             "and `pip install mlops-loop`; name it with `--image` or `image` of [training].",
         )
-    for key, pattern in _WORDS.items():
-        value = getattr(training, key)
-        if not re.fullmatch(pattern, value):
-            raise InvalidInputError(
-                f"`{value}` is no valid {key} of Kubernetes.",
-                hint=f"It is `{key}` of [training].",
-            )
+    check_pods(settings)
+
+
+def check_pods(settings: Settings) -> None:
+    """Check what the settings say of a Job's pods; they may name no image yet.
+
+    Raises:
+        InvalidInputError: No pod can be like that.
+    """
+    training = settings.training
+    folder = training.image_project
+    no_folder = Refusal(f"`training.image_project` is `{folder}`", "Write it as `/project`.")
+    refuse(
+        "A Job cannot be rendered",
+        [
+            *pods.image("training.image", training.image),
+            *([] if re.fullmatch(r"/[^\0:]+", folder) else [no_folder]),
+            *pods.quantity("training.cpu", training.cpu, "500m"),
+            *pods.quantity("training.memory", training.memory),
+            *pods.quantity("training.ephemeral_storage", training.ephemeral_storage),
+            *pods.object_names(
+                ("training.namespace", training.namespace), ("training.secret", training.secret)
+            ),
+            *pods.scheduling_refusals(settings.cluster),
+        ],
+    )
 
 
 def _facts(request: TrainRequest, settings: Settings, plan: Plan) -> dict[str, object]:
     training, store = settings.training, settings.artifacts
     uri, scheme = settings.tracking_uri, urlsplit(store.root).scheme
+    scheduling = pods.scheduling(settings.cluster)
     facts: dict[str, object] = {
-        **{key: getattr(training, key) for key in _WORDS},
+        **{key: getattr(training, key) for key in _OF_PODS},
+        # Left out where empty: the name of a Job is made from all of this, and did not have it.
+        **({"scheduling": scheduling} if scheduling else {}),
         "project": _label(plan.project),
         "completions": len(plan.points),
         "parallelism": min(request.sweep.jobs, len(plan.points)),
@@ -167,7 +184,7 @@ def _facts(request: TrainRequest, settings: Settings, plan: Plan) -> dict[str, o
     short = hashlib.sha256(identity.encode()).hexdigest()[:8]
     name = f"{facts['project']}-{short}"
     tags = ("--tag", f"job={name}", "--tag", f"trial={_INDEX}")
-    return {**facts, "name": name, "arguments": [*words, *tags]}
+    return {"scheduling": {}, **facts, "name": name, "arguments": [*words, *tags]}
 
 
 def _words(request: TrainRequest, plan: Plan) -> list[str]:

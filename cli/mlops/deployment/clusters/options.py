@@ -20,7 +20,10 @@ _BESIDE = (
     *("sinks", "hashed", "dropped", "watch_changed", "season"),
 )
 #: Left out where empty, as they were not there before; else every old revision would differ.
-_LATER = ("workers", "endpoint_url", "sinks", "hashed", "dropped", "watch_changed", "season")
+_LATER = (
+    *("workers", "endpoint_url", "sinks", "hashed", "dropped", "watch_changed", "season"),
+    *("cluster.image_pull_secrets", "cluster.node_selector", "cluster.tolerations"),
+)
 
 
 def kept(target: str, options: RenderOptions, rendered: Rendered) -> dict[str, Any]:
@@ -34,9 +37,6 @@ def kept(target: str, options: RenderOptions, rendered: Rendered) -> dict[str, A
         rendered: The result; another release of mlops may name its images differently.
     """
     found: dict[str, Any] = {name: _plain(getattr(options, name)) for name in _BESIDE}
-    for name in _LATER:
-        if not found[name]:
-            del found[name]
     found |= {_IMAGE: rendered.image, _ROUTER_IMAGE: rendered.router_image}
     for section in _sections(target, options):
         record = getattr(options, section)
@@ -45,7 +45,7 @@ def kept(target: str, options: RenderOptions, rendered: Rendered) -> dict[str, A
             for item in fields(record)
             if (section, item.name) not in [(_COMMON, key) for key in _NOT_KEPT]
         }
-    return found
+    return {name: value for name, value in found.items() if value or name not in _LATER}
 
 
 def restored(place: Place) -> RenderOptions:
@@ -67,14 +67,18 @@ def restored(place: Place) -> RenderOptions:
         image=found.cluster.image or str(options.get(_IMAGE, "")),
         router_image=found.cluster.router_image or str(options.get(_ROUTER_IMAGE, "")),
     )
-    return replace(found, cluster=cluster)
+    # An earlier release raised it where fewer were allowed than asked for.
+    most = max(found.kubernetes.replicas, found.kubernetes.max_replicas)
+    return replace(found, cluster=cluster, kubernetes=replace(found.kubernetes, max_replicas=most))
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the differences in what was kept of two revisions; each line begins with `~`."""
-    names = [name for name in after if before.get(name) != after[name]]
+    # What is left out where it is empty may have been something.
+    every = dict.fromkeys((*after, *_LATER))
+    names = [name for name in every if before.get(name) != after.get(name)]
     return tuple(
-        f"~ {name}  {_shown(after[name])}  (was {_shown(before.get(name))})" for name in names
+        f"~ {name}  {_shown(after.get(name))}  (was {_shown(before.get(name))})" for name in names
     )
 
 

@@ -152,7 +152,8 @@ class RenderTarget(Protocol):
     """Turns a spec into manifests. Pure: equal arguments, equal result, byte for byte.
 
     May have an attribute `platform`, a `Platform`, and `pins`: whether pods compare the models that
-    they fetch with the digests of the spec.
+    they fetch with the digests of the spec. May have a static method `setting_refusals`: of
+    `RenderOptions` it yields a `Refusal` for each setting that is wrong whatever is deployed.
     """
 
     #: Whether the manifests hold the revision's number, so that the ledger must be asked for it.

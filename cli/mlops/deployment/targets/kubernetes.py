@@ -18,7 +18,7 @@ from urllib.parse import SplitResult
 
 from mlops.deployment.prometheus.files import MONITORING, Watching, faults, in_cluster
 from mlops.deployment.rollouts import ROLLOUTS, rollout_files
-from mlops.deployment.targets import egress, sources
+from mlops.deployment.targets import egress, pods, sources
 from mlops.deployment.targets.base import Platform, Refusal, Rendered, RenderOptions, refuse
 from mlops.deployment.targets.egress import ModelServers
 from mlops.deployment.targets.names import MAX_NAME, begins_with_letter, labels_of, models_of
@@ -29,15 +29,13 @@ from mlops.spec.model import ModelVersion
 
 #: What the server reads in the pod: the revision and how to serve it.
 CONFIG_VERSION = 1
-# Where a pod listens for gRPC.
-_GRPC_PORT = 8081
+# Of the Service, for HTTP; and where a pod listens for gRPC.
+_HTTP_PORT, _GRPC_PORT = 80, 8081
 _MODES = ("plain", "openshift")
 _FETCHED = ("s3", "gs")
-_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
 _GATEWAY = re.compile(r"([a-z0-9-]+)/([a-z0-9.-]+)")
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+")
 _ARM = "arm-"
-_OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
 class Kubernetes:
@@ -46,6 +44,11 @@ class Kubernetes:
     numbered = True
     pins = True
     platform = Platform(own_server=True)
+
+    @staticmethod
+    def setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
+        """Say which settings are wrong, whatever is deployed."""
+        return setting_refusals(options)
 
     def check(self, spec: DeploymentSpec, options: RenderOptions) -> None:
         """Refuse what no pod could fetch, and settings that are not valid."""
@@ -173,6 +176,7 @@ def server_values(spec: DeploymentSpec, options: RenderOptions, image: str) -> d
         "cpu": cluster.cpu,
         "memory": cluster.memory,
         "ephemeral_storage": cluster.ephemeral_storage,
+        "scheduling": pods.scheduling(cluster),
         "journal_secret": own.journal_secret or f"{spec.name}-journal",
         "key_secret": _key_secret(spec, options),
         "keys_secret": own.keys_secret or f"{spec.name}-keys",
@@ -181,7 +185,7 @@ def server_values(spec: DeploymentSpec, options: RenderOptions, image: str) -> d
         "claim": f"{spec.name}-journal",
         "volume": own.volume,
         "replicas": own.replicas,
-        "max_replicas": max(own.max_replicas, own.replicas),
+        "max_replicas": own.max_replicas,
         "allow_from": _callers(options),
         "host": own.host,
         "gateway": {"namespace": gateway[1], "name": gateway[2]} if gateway else None,
@@ -264,9 +268,8 @@ def refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
         spec, lambda parts: _unfetchable(parts, options), lambda model: not model.endpoint
     )
     yield from sources.disk_refusals(spec, options, together=True)
-    yield from _setting_refusals(options)
-    yield from egress.refusals(options)
-    yield from (Refusal(*fault) for fault in faults(options.monitoring))
+    yield from setting_refusals(options)
+    yield from _access_refusals(options)
 
 
 def _name_refusals(spec: DeploymentSpec) -> Iterator[Refusal]:
@@ -294,18 +297,13 @@ def _model_server_refusals(options: RenderOptions) -> Iterator[Refusal]:
         )
 
 
-def _setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
-    own, cluster = options.kubernetes, options.cluster
+def setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
+    """Say which settings are wrong, whatever is deployed."""
+    own = options.kubernetes
     if own.mode not in _MODES:
         yield Refusal(f"there is no mode `{own.mode}` of Kubernetes", "Use `plain` or `openshift`.")
-    for key, value in (
-        ("cluster.cpu", cluster.cpu),
-        ("cluster.memory", cluster.memory),
-        ("cluster.ephemeral_storage", cluster.ephemeral_storage),
-        ("kubernetes.volume", own.volume),
-    ):
-        if not _QUANTITY.fullmatch(value):
-            yield Refusal(f"`{key}` is `{value}`", "Write a quantity such as `500m` or `1Gi`.")
+    yield from pods.refusals(options)
+    yield from pods.quantity("kubernetes.volume", own.volume)
     if own.gateway and not _GATEWAY.fullmatch(own.gateway):
         yield Refusal(
             f"`kubernetes.gateway` is `{own.gateway}`", "Write `NAMESPACE/NAME` of a Gateway."
@@ -314,11 +312,29 @@ def _setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
         yield Refusal(f"`kubernetes.host` is `{own.host}`", "Write a host name.")
     if own.gateway and not own.host:
         yield Refusal("a Gateway is named and no host", "Set `host` of `[kubernetes]` too.")
-    if own.grpc_port == 80 or own.grpc_port > 65_535:
+    if own.grpc_port == _HTTP_PORT:
         yield Refusal(
             f"`kubernetes.grpc_port` is {own.grpc_port}",
             "Write a port of the Service other than 80, which is HTTP's, such as 8081.",
         )
+    if own.replicas > own.max_replicas:
+        yield Refusal(
+            f"`kubernetes.replicas` is {own.replicas}, more than the {own.max_replicas} of "
+            "`kubernetes.max_replicas`",
+            "Raise `max_replicas`, or ask for fewer.",
+        )
+    yield from pods.object_names(
+        ("kubernetes.key_secret", own.key_secret),
+        ("kubernetes.keys_secret", own.keys_secret),
+        ("kubernetes.journal_secret", own.journal_secret),
+        *(("kubernetes.allow_from", namespace) for namespace in own.allow_from),
+    )
+    yield from egress.refusals(options)
+    yield from (Refusal(*fault) for fault in faults(options.monitoring))
+
+
+def _access_refusals(options: RenderOptions) -> Iterator[Refusal]:
+    own = options.kubernetes
     if own.insecure_no_auth and options.auth.issuer:
         yield Refusal(
             "`kubernetes.insecure_no_auth` needs no key, and `[auth]` says who may call",
@@ -329,23 +345,6 @@ def _setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
             f"`auth.jwks` is `{options.auth.jwks}`, which pods cannot read",
             "Write the https:// URL of the issuer's keys.",
         )
-    if own.replicas < 1:
-        yield Refusal("`kubernetes.replicas` is 0", "Ask for 1 or more.")
-    names = (
-        ("cluster.namespace", cluster.namespace),
-        ("cluster.storage_secret", cluster.storage_secret),
-        ("cluster.service_account", cluster.service_account),
-        ("kubernetes.key_secret", own.key_secret),
-        ("kubernetes.keys_secret", own.keys_secret),
-        ("kubernetes.journal_secret", own.journal_secret),
-        *(("kubernetes.allow_from", namespace) for namespace in own.allow_from),
-    )
-    for key, value in names:
-        if value and not _OBJECT.fullmatch(value):
-            yield Refusal(
-                f"`{key}` is not a name that an object can have",
-                "Name the object; what a Secret holds never goes into a manifest.",
-            )
 
 
 def notes(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from packaging.version import InvalidVersion, Version
@@ -12,7 +11,6 @@ from mlops.deployment.targets.images import MLSERVER, contents, unable
 from mlops.errors import one_of
 from mlops.spec.deployment import DeploymentSpec
 
-_OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 _BSL = (
     "under the Business Source License 1.1, images and charts included: no production use "
     "without a "
@@ -35,22 +33,6 @@ def version_of(setting: str, value: str, oldest: str) -> Iterator[Refusal]:
         return
     if old:
         yield Refusal(f"version {value} of the platform is older than {oldest}", "Upgrade it.")
-
-
-def object_names(options: RenderOptions) -> Iterator[Refusal]:
-    """Refuse settings that name objects and hold something else, such as a secret's value."""
-    cluster = options.cluster
-    for setting, value in (
-        ("cluster.namespace", cluster.namespace),
-        ("cluster.storage_secret", cluster.storage_secret),
-        ("cluster.service_account", cluster.service_account),
-        ("seldon.env_secret", options.seldon.env_secret),
-    ):
-        if value and not _OBJECT.fullmatch(value):
-            yield Refusal(
-                f"`{setting}` cannot be the name of an object",
-                "Name the Secret; what it holds never goes into a manifest.",
-            )
 
 
 def no_router(

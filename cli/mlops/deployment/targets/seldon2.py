@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mlops.deployment.targets import platform, rclone, router, sources
+from mlops.deployment.targets import platform, pods, rclone, router, sources
 from mlops.deployment.targets.apportionment import finest, too_small
 from mlops.deployment.targets.base import Platform, Refusal, Rendered, RenderOptions, refuse
 from mlops.deployment.targets.egress import ModelServers
@@ -77,6 +77,11 @@ class Seldon2:
         shared_pods="Seldon Core v2 runs models in pods that deployments share: "
         "`kubectl logs -n {namespace} -l seldon-server-name=mlserver`.",
     )
+
+    @staticmethod
+    def setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
+        """Say which settings are wrong, whatever is deployed."""
+        return _setting_refusals(options)
 
     def check(self, spec: DeploymentSpec, options: RenderOptions) -> None:
         """Refuse what Seldon Core v2 cannot do."""
@@ -157,6 +162,7 @@ def _files(spec: DeploymentSpec, options: RenderOptions, image: str) -> dict[str
         "server": f"{spec.name}-mlserver",
         "memory": options.seldon2.memory,
         "image": image,
+        "scheduling": pods.scheduling(options.cluster),
     }
     arms = _arms(spec, options)
     alone = len(arms) == 1 and not options.cluster.router
@@ -173,11 +179,14 @@ def _files(spec: DeploymentSpec, options: RenderOptions, image: str) -> dict[str
     return files
 
 
+def _setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
+    yield from platform.version_of("seldon2.version", options.seldon2.version, _OLDEST)
+    yield from pods.quantity("seldon2.memory", options.seldon2.memory)
+    yield from pods.refusals(options)
+
+
 def _refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
-    settings = [
-        *platform.version_of("seldon2.version", options.seldon2.version, _OLDEST),
-        *platform.object_names(options),
-    ]
+    settings = list(_setting_refusals(options))
     yield from settings
     if settings:
         return

@@ -20,9 +20,10 @@ _WITH_PODS = (
     "apps/StatefulSet", "batch/Job", "batch/CronJob",
 )  # fmt: skip
 _NAME = r"([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]"
-_KEY = re.compile(rf"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?{_NAME}")
+#: What a label may be called, and its value.
+LABEL_KEY = re.compile(rf"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?{_NAME}")
+LABEL_VALUE = re.compile(rf"({_NAME})?")
 _PORT = re.compile(r"(?=.*[a-z])(?!.*--)(?=.{1,15}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?")
-_LABEL = re.compile(rf"({_NAME})?")
 _SUFFIXES = {
     "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1),
     "k": Decimal("1e3"), "M": Decimal("1e6"), "G": Decimal("1e9"), "T": Decimal("1e12"),
@@ -131,9 +132,9 @@ def labels(document: Document, context: Context) -> Iterator[Problem]:
     """Find labels and annotations that the API server refuses."""
     for path, table in _tables(document.data, ()):
         for key, value in table.items():
-            if not is_placeholder(key) and not _KEY.fullmatch(key):
+            if not is_placeholder(key) and not LABEL_KEY.fullmatch(key):
                 yield Problem((*path, key), f"`{key}` is not a valid key")
-            elif path[-1] != "annotations" and not _LABEL.fullmatch(str(value)):
+            elif path[-1] != "annotations" and not LABEL_VALUE.fullmatch(str(value)):
                 told = (
                     "has more than 63 characters"
                     if len(str(value)) > 63

@@ -15,6 +15,8 @@ from mlops.spec.deployment import DeploymentSpec
 #: Model servers that it runs; the first by default.
 SERVERS = ("mlops", "mlserver")
 # Since when the modes have their new names.
+# Of the CRDs that are checked: the first in which an InferenceGraph has these fields.
+_GRAPH_NODES = Version("0.20")
 _NEW_NAMES = Version("0.16")
 _SUFFIX = "-predictor"
 # Where a model server listens; a Service with an address of its own listens at 80.
@@ -59,6 +61,11 @@ class Arm:
 def server_of(options: RenderOptions) -> str:
     """Return the model server in force."""
     return options.cluster.model_server or SERVERS[0]
+
+
+def places_graph(options: RenderOptions) -> bool:
+    """Whether an InferenceGraph says on which nodes its router runs."""
+    return Version(options.kserve.version) >= _GRAPH_NODES
 
 
 def split_of(spec: DeploymentSpec, options: RenderOptions) -> str:

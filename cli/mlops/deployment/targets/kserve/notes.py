@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from mlops.deployment.targets import platform
 from mlops.deployment.targets.base import RenderOptions
-from mlops.deployment.targets.kserve.arms import arms_of, split_of
+from mlops.deployment.targets.kserve.arms import arms_of, places_graph, split_of
 from mlops.deployment.targets.own_image import OwnImage
 from mlops.spec.deployment import DeploymentSpec
 
@@ -38,6 +38,7 @@ def notes(
             "InferenceService of that name: if it split here before, delete that first."
         )
     split = split_of(spec, options)
+    yield from _scheduling_notes(options, split)
     if split == "graph":
         yield (
             "The graph is called at its root, whatever the path, and does not say which arm "
@@ -53,6 +54,26 @@ def notes(
         yield (
             "`canaryTrafficPercent` splits between the revision that was rolled out last and the "
             "newest: `canary.yaml` is applied once the first is ready."
+        )
+
+
+def _scheduling_notes(options: RenderOptions, split: str) -> Iterator[str]:
+    placed = options.cluster.node_selector or options.cluster.tolerations
+    if placed and options.kserve.mode == "knative":
+        yield (
+            "Knative refuses `nodeSelector` and `tolerations` unless its ConfigMap "
+            "`config-features` enables `kubernetes.podspec-nodeselector` and "
+            "`kubernetes.podspec-tolerations`."
+        )
+    if split == "graph" and placed and not places_graph(options):
+        yield (
+            f"KServe {options.kserve.version} does not say on which nodes the router of the graph "
+            "runs: `node_selector` and `tolerations` are for the arms alone."
+        )
+    if split == "graph" and options.cluster.image_pull_secrets:
+        yield (
+            "An InferenceGraph has no pull secrets; its router runs the image that KServe was "
+            "installed with."
         )
 
 

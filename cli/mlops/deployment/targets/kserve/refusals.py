@@ -8,7 +8,7 @@ from urllib.parse import SplitResult
 
 from packaging.version import Version
 
-from mlops.deployment.targets import platform, router, sources
+from mlops.deployment.targets import platform, pods, router, sources
 from mlops.deployment.targets.apportionment import too_small
 from mlops.deployment.targets.base import Refusal, RenderOptions
 from mlops.deployment.targets.kserve.arms import SERVERS, arms_of, server_of, split_of
@@ -36,16 +36,21 @@ _SCHEMES = ("gs", "s3", "hdfs", "webhdfs", "hf", "http", "https", "pvc", "oci")
 _HOST = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+")
 
 
+def setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
+    """Say which settings are wrong, whatever is deployed."""
+    own = options.kserve
+    yield from platform.one_among("kserve.mode", own.mode, _MODES)
+    yield from platform.one_among("kserve.split", own.split, _SPLITS)
+    yield from platform.version_of("kserve.version", own.version, _OLDEST)
+    yield from platform.version_of("kserve.gateway_api", own.gateway_api, "1.0")
+    yield from pods.refusals(options)
+
+
 def refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
     """Yield why a spec cannot be deployed this way."""
-    own = options.kserve
     settings = [
-        *platform.one_among("kserve.mode", own.mode, _MODES),
-        *platform.one_among("kserve.split", own.split, _SPLITS),
         *platform.one_among("cluster.model_server", server_of(options), SERVERS),
-        *platform.version_of("kserve.version", own.version, _OLDEST),
-        *platform.version_of("kserve.gateway_api", own.gateway_api, "1.0"),
-        *platform.object_names(options),
+        *setting_refusals(options),
     ]
     yield from settings
     if settings:

@@ -16,23 +16,30 @@ graph; and of `master` at aaac4e2 for what 0.21 adds.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from mlops.deployment.targets import platform, router
+from mlops.deployment.targets import platform, pods, router
 from mlops.deployment.targets.apportionment import finest, whole
-from mlops.deployment.targets.base import Platform, Rendered, RenderOptions, refuse
+from mlops.deployment.targets.base import Platform, Refusal, Rendered, RenderOptions, refuse
 from mlops.deployment.targets.kserve.arms import (
     Arm,
     arms_of,
     endpoint_of,
     mode_of,
+    places_graph,
     server_of,
     servers_of,
     split_of,
 )
 from mlops.deployment.targets.kserve.notes import after, notes
-from mlops.deployment.targets.kserve.refusals import GATEWAY, MOST_WEIGHT, refusals
+from mlops.deployment.targets.kserve.refusals import (
+    GATEWAY,
+    MOST_WEIGHT,
+    refusals,
+    setting_refusals,
+)
 from mlops.deployment.targets.kubernetes import kustomization
 from mlops.deployment.targets.own_image import own_image
 from mlops.deployment.yaml_templates import render_template
@@ -49,6 +56,11 @@ class KServe:
         routed=True,
         with_address=("InferenceGraph", "InferenceService"),
     )
+
+    @staticmethod
+    def setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
+        """Say which settings are wrong, whatever is deployed."""
+        return setting_refusals(options)
 
     def check(self, spec: DeploymentSpec, options: RenderOptions) -> None:
         """Refuse what KServe would refuse, and what it would silently ignore."""
@@ -94,6 +106,7 @@ def _values(spec: DeploymentSpec, options: RenderOptions, image: str) -> dict[st
     if not service_account and cluster.storage_secret:
         service_account = f"{spec.name}-storage"
     gateway = GATEWAY.fullmatch(own.gateway)
+    scheduling = pods.scheduling(cluster)
     return {
         "name": spec.name,
         "route": f"{spec.name}-split",
@@ -110,6 +123,11 @@ def _values(spec: DeploymentSpec, options: RenderOptions, image: str) -> dict[st
         "cpu": cluster.cpu,
         "memory": cluster.memory,
         "ephemeral_storage": cluster.ephemeral_storage,
+        "scheduling": scheduling,
+        # The router runs an image of KServe's.
+        "graph_scheduling": {**scheduling, "pull_secrets": ()}
+        if scheduling and places_graph(options)
+        else {},
         "gateway": {"namespace": gateway[1], "name": gateway[2]} if gateway else None,
         "host": own.host,
         "canaries": [],

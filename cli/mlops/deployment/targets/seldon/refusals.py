@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mlops.deployment.targets import platform, rclone, router, sources
+from mlops.deployment.targets import platform, pods, rclone, router, sources
 from mlops.deployment.targets.apportionment import too_small, whole
 from mlops.deployment.targets.base import Refusal, RenderOptions
 from mlops.deployment.targets.names import MAX_NAME, begins_with_letter
@@ -32,15 +32,21 @@ _GATEWAYS = ("istio", "ambassador")
 _SPLITS = ("auto", "graph", "predictors")
 
 
+def setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
+    """Say which settings are wrong, whatever is deployed."""
+    own = options.seldon
+    yield from platform.one_among("seldon.mode", own.mode, _GATEWAYS)
+    yield from platform.one_among("seldon.split", own.split, _SPLITS)
+    yield from platform.version_of("seldon.version", own.version, _OLDEST)
+    yield from pods.refusals(options)
+    yield from pods.object_names(("seldon.env_secret", own.env_secret))
+
+
 def refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
     """Yield why a spec cannot be deployed this way."""
-    own = options.seldon
     settings = [
-        *platform.one_among("seldon.mode", own.mode, _GATEWAYS),
-        *platform.one_among("seldon.split", own.split, _SPLITS),
         *platform.one_among("cluster.model_server", server_of(options), SERVERS),
-        *platform.version_of("seldon.version", own.version, _OLDEST),
-        *platform.object_names(options),
+        *setting_refusals(options),
     ]
     yield from settings
     if settings:

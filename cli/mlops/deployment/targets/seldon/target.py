@@ -15,11 +15,12 @@ place of a prepackaged server's, `servers/mlflowserver/` for that server.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from mlops.deployment.targets import platform, router
-from mlops.deployment.targets.base import Platform, Rendered, RenderOptions, refuse
+from mlops.deployment.targets import platform, pods, router
+from mlops.deployment.targets.base import Platform, Refusal, Rendered, RenderOptions, refuse
 from mlops.deployment.targets.kubernetes import (
     configmap,
     kustomization,
@@ -41,7 +42,7 @@ from mlops.deployment.targets.seldon.graph import (
     server_of,
 )
 from mlops.deployment.targets.seldon.notes import notes
-from mlops.deployment.targets.seldon.refusals import refusals
+from mlops.deployment.targets.seldon.refusals import refusals, setting_refusals
 from mlops.deployment.yaml_templates import render_template
 from mlops.spec.deployment import DeploymentSpec, check
 
@@ -58,6 +59,11 @@ class Seldon:
         routed=True,
         with_address=("SeldonDeployment",),
     )
+
+    @staticmethod
+    def setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
+        """Say which settings are wrong, whatever is deployed."""
+        return setting_refusals(options)
 
     def check(self, spec: DeploymentSpec, options: RenderOptions) -> None:
         """Refuse what Seldon Core v1 cannot do, or would do otherwise."""
@@ -167,5 +173,6 @@ def _values(spec: DeploymentSpec, options: RenderOptions, image: str) -> dict[st
         "cpu": options.cluster.cpu,
         "memory": options.cluster.memory,
         "ephemeral_storage": options.cluster.ephemeral_storage,
+        "scheduling": pods.scheduling(options.cluster),
         "probe": Probe(),
     }
