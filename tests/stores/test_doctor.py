@@ -74,6 +74,7 @@ def test_a_fresh_folder_is_well(look: Any, tmp_path: Path) -> None:
     assert {name: check["state"] for name, check in checks.items() if name != "uv"} == {
         "python": "ok",
         "mlflow": "ok",
+        "settings": "ok",
         "tracking": "ok",
         "mlruns": "ok",
         "extensions": "skipped",

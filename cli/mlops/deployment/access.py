@@ -5,7 +5,7 @@ from __future__ import annotations
 from mlops.deployment.runtime_files import Places, read_server_state
 from mlops.errors import UsageError
 from mlops.settings.needs import RolloutSettings
-from mlops.spec.access import Access, Issuer, Tls, check_auth
+from mlops.spec.access import Access, Issuer, Tls, check_auth, check_issuer
 from mlops.spec.tls import check_tls
 
 _TLS = ("tls_cert", "tls_key", "tls_client_ca", "tls_client_crl")
@@ -35,7 +35,7 @@ def issuer_of(settings: RolloutSettings) -> Issuer | None:
     """Return whose signed tokens count; None if not configured.
 
     Raises:
-        InvalidInputError: The libraries are missing.
+        InvalidInputError: The libraries are missing, or any client could make such tokens.
     """
     own = settings.auth
     if not (own.issuer or own.jwks):
@@ -44,7 +44,7 @@ def issuer_of(settings: RolloutSettings) -> Issuer | None:
     jwks = own.jwks
     if "://" not in jwks and jwks:
         jwks = str(settings.project_dir / jwks)
-    return Issuer(
+    issuer = Issuer(
         own.issuer,
         own.audience,
         jwks,
@@ -54,6 +54,8 @@ def issuer_of(settings: RolloutSettings) -> Issuer | None:
         own.leeway_s,
         own.refresh_s,
     )
+    check_issuer(issuer)
+    return issuer
 
 
 def tls_of(settings: RolloutSettings, where: Places) -> Tls | None:

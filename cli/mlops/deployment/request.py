@@ -227,6 +227,16 @@ def _planned(settings: RolloutSettings, ramp: Mapping[str, Any]) -> dict[str, An
     return {**words, "auto": auto, "origin": origin}
 
 
+def check_ramp(settings: RolloutSettings) -> None:
+    """Check the project's ramp, whatever canary it is for.
+
+    Raises:
+        UsageError: It is malformed.
+    """
+    if plan := _planned(settings, {}):
+        read_ramp(**plan, canary_percent=_first_share(plan["steps"]))
+
+
 def _with_ramp(request: DeployRequest, ramp: Mapping[str, Any]) -> DeployRequest:
     plan = read_ramp(**ramp, canary_percent=request.arms[1].weight or 0.0)
     analysis = request.analysis

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from typing import Any, Literal, TypeAlias, get_args
@@ -210,6 +210,42 @@ def check_auth() -> None:
         raise InvalidInputError(
             "Signed tokens (`[auth]`) need `PyJWT[crypto]`, which is not installed.",
             hint="pip install 'mlops-loop[auth]'",
+        )
+
+
+def check_issuer(issuer: Issuer) -> None:
+    """Refuse settings that would admit tokens that any client can make.
+
+    Raises:
+        InvalidInputError: They would, or something is missing.
+    """
+    for key in ("issuer", "audience", "jwks"):
+        if not getattr(issuer, key):
+            raise InvalidInputError(
+                f"`{key}` of `[auth]` is missing.",
+                hint="Tokens need `issuer`, `audience` and `jwks`.",
+            )
+    check_algorithms(issuer.algorithms)
+    is_local = issuer.jwks.startswith(("http://127.0.0.1:", "http://[::1]:", "http://localhost:"))
+    if issuer.jwks.startswith("http://") and not is_local:
+        raise InvalidInputError(
+            f"`jwks` of `[auth]` is `{issuer.jwks}`: a man in the middle could replace the keys.",
+            hint="Use https://, or a file.",
+        )
+
+
+def check_algorithms(names: Sequence[str]) -> None:
+    """Refuse signatures that others than the issuer can make.
+
+    Raises:
+        InvalidInputError: There is one, or none at all.
+    """
+    wrong = [each for each in names if each not in ALGORITHMS]
+    if wrong or not names:
+        raise InvalidInputError(
+            f"`{wrong[0] if wrong else ''}` in `algorithms` of `[auth]` is not a signature "
+            "that only the issuer can make.",
+            hint=f"Use {one_of(ALGORITHMS)}.",
         )
 
 

@@ -94,6 +94,7 @@ def examine(settings: Settings, stores: Sequence[str] = ()) -> tuple[Check, ...]
     return (
         _run("python", _python),
         _run("mlflow", _mlflow),
+        _run("settings", lambda: _settings(settings)),
         tracking,
         _run("mlruns", lambda: _mlruns(settings), needed=False),
         *check_stores(settings, stores),
@@ -214,6 +215,19 @@ def _mlflow() -> str:
             hint=f"pip install 'mlflow>={oldest},<{first_beyond}'",
         )
     return f"{found}"
+
+
+def _settings(settings: Settings) -> str:
+    # It loads what renders manifests, which the check of stores alone does not need.
+    from mlops.workflows.setting_faults import setting_faults
+
+    if faults := tuple(setting_faults(settings)):
+        raise InvalidInputError(
+            "\n".join(faults),
+            hint="`mlops config show --origin` lists every setting.",
+            reason="settings",
+        )
+    return f"{settings.project_file or 'the defaults'} can be trained and deployed with"
 
 
 def _tracking(settings: Settings) -> str:

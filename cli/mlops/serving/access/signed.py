@@ -19,7 +19,7 @@ import jwt
 from mlops.errors import InvalidInputError, one_of
 from mlops.protocols.base import Kind, ProtocolError
 from mlops.serving.access.grants import Grant, expand
-from mlops.spec.access import ALGORITHMS, SCOPES, Issuer, Scope
+from mlops.spec.access import SCOPES, Issuer, Scope, check_issuer
 
 _LOG = logging.getLogger(__name__)
 # Longer ones cost time to read and fit into no header of most servers.
@@ -145,33 +145,6 @@ class _Loaded:
     def __init__(self, key: object, text: str) -> None:
         self.key = key
         self.text = text
-
-
-def check_issuer(issuer: Issuer) -> None:
-    """Refuse settings that would admit tokens that any client can make.
-
-    Raises:
-        InvalidInputError: They would, or something is missing.
-    """
-    for key in ("issuer", "audience", "jwks"):
-        if not getattr(issuer, key):
-            raise InvalidInputError(
-                f"`{key}` of `[auth]` is missing.",
-                hint="Tokens need `issuer`, `audience` and `jwks`.",
-            )
-    wrong = [each for each in issuer.algorithms if each not in ALGORITHMS]
-    if wrong or not issuer.algorithms:
-        raise InvalidInputError(
-            f"`{wrong[0] if wrong else ''}` in `algorithms` of `[auth]` is not a signature "
-            "that only the issuer can make.",
-            hint=f"Use {one_of(ALGORITHMS)}.",
-        )
-    is_local = issuer.jwks.startswith(("http://127.0.0.1:", "http://[::1]:", "http://localhost:"))
-    if issuer.jwks.startswith("http://") and not is_local:
-        raise InvalidInputError(
-            f"`jwks` of `[auth]` is `{issuer.jwks}`: a man in the middle could replace the keys.",
-            hint="Use https://, or a file.",
-        )
 
 
 def _documents(text: bytes) -> list[dict[str, Any]]:

@@ -88,14 +88,23 @@ def open_runner(
     """
     say = note or _nobody
     backend = settings.training.backend
-    if backend not in BACKENDS:
-        known = BACKENDS.names()
-        raise UsageError(
-            f"There is no backend `{backend}`.",
-            hint=did_you_mean(backend, known) or f"It is {one_of(known)}.",
-        )
+    check_backend(backend)
     with BACKENDS.load(backend)(Bench(work, settings, say, on_line)) as runner:
         yield runner
+
+
+def check_backend(name: str) -> None:
+    """Check the name of a backend.
+
+    Raises:
+        UsageError: There is none of this name; the closest is named.
+    """
+    if name not in BACKENDS:
+        known = BACKENDS.names()
+        raise UsageError(
+            f"There is no backend `{name}`.",
+            hint=did_you_mean(name, known) or f"It is {one_of(known)}.",
+        )
 
 
 @contextmanager
