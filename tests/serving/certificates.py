@@ -26,10 +26,14 @@ class Authority:
         self.file = folder / f"{name}.pem"
         self.file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, common: str = "", *, uri: str = "", days: float = 1) -> Path:
+    def issue(
+        self, name: str, common: str = "", *, uri: str = "", dns: str = "", days: float = 1
+    ) -> Path:
         """Write `name.pem` and `name.key`, for this machine; return the first's path."""
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._sign(_name(common or name), key.public_key(), uri=uri, days=days)
+        certificate = self._sign(
+            _name(common or name), key.public_key(), uri=uri, dns=dns, days=days
+        )
         path, secret = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         private = key.private_bytes(
             serialization.Encoding.PEM,
@@ -70,10 +74,12 @@ class Authority:
         *,
         ca: bool = False,
         uri: str = "",
+        dns: str = "",
         days: float = 1,
     ) -> x509.Certificate:
         now = dt.datetime.now(dt.UTC)
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri)] if uri else []
+        names += [x509.DNSName(dns)] if dns else []
         names += [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
         builder = (
             x509.CertificateBuilder()

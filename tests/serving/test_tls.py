@@ -207,10 +207,12 @@ def mutual(
     cert = authority.issue("server")
     authority.issue("shop", "shop")
     authority.issue("robot", uri="spiffe://shop/robot")
+    authority.issue("till", "none", dns="till.shop.example", uri="spiffe://shop/till")
     authority.issue("stranger", "stranger")
     keys = [
         new_key("shop", ["predict"], subject="CN=shop")[0],
         new_key("robot", ["read"], subject="URI:spiffe://shop/robot")[0],
+        new_key("till", ["predict"], subject="DNS:till.shop.example")[0],
     ]
     (folder / "wine.keys").write_text(write_keys(keys))
     tls = Tls(str(cert), str(cert.with_suffix(".key")), str(authority.file))
@@ -243,6 +245,7 @@ def test_a_certificate_has_the_scopes_of_its_key(mutual: Server, authority: Auth
     assert status("/metrics", "shop") == "403"
     assert status("/metrics", "robot") == "200"
     assert status("/invocations", "robot", *data) == "403"
+    assert status("/invocations", "till", *data) == "200"
     assert status("/invocations", "stranger", *data) == "401"
     token = ("-H", "authorization: Bearer the-owner's-own-token")
     assert status("/invocations", "stranger", *data, *token) == "200"
@@ -286,6 +289,9 @@ def test_a_known_head_is_not_lent_to_another_certificate(
 def test_the_same_over_grpc(mutual: Server, authority: Authority) -> None:
     port = mutual.launch.grpc_port
     assert _call_grpc(port, authority, "shop")[0] == "OK"
+    # By a name of each kind: DNS and URI.
+    assert _call_grpc(port, authority, "till") == ("OK", "")
+    assert _call_grpc(port, authority, "robot") == ("OK", "")
     code, said = _call_grpc(port, authority, "stranger")
     assert code == "UNAUTHENTICATED"
     assert "CN=stranger" in said

@@ -7,6 +7,8 @@ from typing import Any
 
 # Of certificates that are not a client's, but an authority's or a test's.
 _MAX_NAMES = 16
+# What an auth context calls the names, in the order in which those of TLS are returned.
+_OF_GRPC = (("peer_dns", "DNS:"), ("peer_uri", "URI:"), ("x509_common_name", "CN="))
 
 
 def names_of_tls(certificate: Mapping[str, Any] | None) -> tuple[str, ...]:
@@ -32,7 +34,7 @@ def names_of_grpc(context: Any) -> tuple[str, ...]:  # noqa: ANN401 - of `grpc`
     found = context.auth_context()
     names = [
         f"{kind}{value.decode('utf-8', 'replace')}"
-        for key, kind in (("x509_dns", "DNS:"), ("x509_uri", "URI:"), ("x509_common_name", "CN="))
+        for key, kind in _OF_GRPC
         for value in found.get(key, ())
     ]
     return tuple(names[:_MAX_NAMES]) or ("",)
