@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -23,6 +25,7 @@ from mlops.deployment.runtime_files import (
 from mlops.errors import ConflictError, NotFoundError
 from mlops.settings import Settings, load_settings
 from mlops.spec.server import hold_lock
+from tests.requirements import require
 
 
 def project(folder: Path, *deployed: str, name: str = "") -> Settings:
@@ -140,6 +143,39 @@ def test_who_holds_the_lock_lives(where: Places) -> None:
     # What is left behind after a crash or a reboot is just a file.
     assert where.lock.exists()
     os.close(hold_lock(where.lock))
+
+
+_ASK = """
+import sys
+from pathlib import Path
+from mlops.deployment.runtime_files import Places, is_alive
+print(is_alive(Places("wine", Path(sys.argv[1]))))
+"""
+
+
+def test_who_may_only_look_sees_who_lives(where: Places) -> None:
+    """Two who look at once do not take each other for the server."""
+    os.close(hold_lock(where.lock))
+    where.lock.chmod(0o444)
+    where.folder.chmod(0o555)
+    command = [sys.executable, "-c", _ASK, str(where.folder)]
+    if os.geteuid() == 0:
+        # Permissions are no matter to root with all its capabilities.
+        require("setpriv", shutil.which("setpriv"), "permissions do not bind root")
+        command = ["setpriv", "--bounding-set=-dac_override", *command]
+
+    def asked() -> str:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        with where.lock.open() as other:
+            fcntl.flock(other, fcntl.LOCK_SH)
+            assert asked() == "False"
+        with where.lock.open() as server:
+            fcntl.flock(server, fcntl.LOCK_EX)
+            assert asked() == "True"
+    finally:
+        where.folder.chmod(0o755)
 
 
 def test_one_changes_at_a_time(where: Places) -> None:

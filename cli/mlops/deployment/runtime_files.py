@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import os
@@ -185,26 +184,18 @@ def is_alive(where: Places) -> bool:
     crash or a reboot does.
     """
     try:
-        descriptor = _open_to_ask(where.lock)
+        # Of those who may only look, too. Also on NFS a shared lock needs no more.
+        descriptor = os.open(where.lock, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Shared, or two that ask at once would take each other for the server.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return True
     finally:
         os.close(descriptor)
     return False
-
-
-def _open_to_ask(lock: Path) -> int:
-    try:
-        return os.open(lock, os.O_RDWR)
-    except OSError as error:
-        if error.errno != errno.EROFS:
-            raise
-        # NFS locks only what is open for writing; elsewhere this is enough.
-        return os.open(lock, os.O_RDONLY)
 
 
 @contextlib.contextmanager
