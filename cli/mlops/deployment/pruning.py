@@ -56,7 +56,7 @@ def prune(
     Args:
         settings: The project's settings.
         name: Deployment, or None for the only one.
-        older_than_days: Above 0; None for `[journal] retention_days`.
+        older_than_days: At least 0; None for `[journal] retention_days`.
         dry_run: Count, and change nothing.
         on_progress: Called with the requests done so far.
 
@@ -65,7 +65,7 @@ def prune(
         RemoteError: The journal cannot be reached.
     """
     days = settings.journal.retention_days if older_than_days is None else older_than_days
-    if not days > 0:
+    if older_than_days is None and not days > 0:
         raise UsageError(
             "Say how old requests must be.",
             hint="`--older-than DAYS`, or `[journal] retention_days` in `mlops.toml`.",
