@@ -84,6 +84,8 @@ def test_a_good_canary_gets_everything(market: Shop) -> None:
     assert weights(market) == [1.0]
     aliases = open_registry(market.settings).get_registered_model("wine").aliases
     assert int(aliases["champion"]) == 2
+    over = verdict(market)
+    assert (over["result"], over["ramp"], over["finished"]["arm"]) == (1, None, "wine-2")
     # Asked again, it says the same, and nothing moves.
     again = market.run("ramp", "--json")
     assert (again.code, again.document["look"]) == (16, None)

@@ -33,17 +33,23 @@ def test_argo_is_told_where_the_numbers_are() -> None:
     (token,) = template["spec"]["args"]
     assert token["valueFrom"]["secretKeyRef"] == {"name": "keys", "key": "token"}
     guardrails, verdict = template["spec"]["metrics"]
-    for metric, path in ((guardrails, "{$.guardrails}"), (verdict, "{$.result}")):
+    for metric, path in ((guardrails, "{$}"), (verdict, "{$.result}")):
         web = metric["provider"]["web"]
         name = template["metadata"]["name"]
         assert web["url"] == f"http://{name}.shop.svc/verdict.json"
         assert web["jsonPath"] == path
         # Argo puts the argument in, not our templates.
         assert web["headers"] == [{"key": "Authorization", "value": "Bearer {{args.token}}"}]
-        assert metric["failureCondition"] == "result < 0"
-    assert (guardrails["successCondition"], verdict["successCondition"]) == (
-        "result >= 0", "result > 0",
-    )  # fmt: skip
+        # Each ends with its first success, and is asked again while it is inconclusive.
+        assert (metric["consecutiveSuccessLimit"], metric["failureLimit"]) == (1, 0)
+        assert metric["inconclusiveLimit"] == 100_000
+    conditions = [
+        (each["successCondition"], each["failureCondition"]) for each in (guardrails, verdict)
+    ]
+    assert conditions == [
+        ("result.finished != nil", "result.guardrails < 0"),
+        ("result > 0", "result < 0"),
+    ]
 
 
 def test_without_keys_no_token_is_sent() -> None:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -319,6 +320,24 @@ def test_a_controller_reads_numbers(
         look = look_at_ramp(journal)
         again = _through_json(look)
         assert (again.decision, again.evidence) == (look.decision, look.evidence)
+
+
+@pytest.mark.parametrize(("live", "result"), [("b", 1), ("a", -1), ("c", -1)])
+def test_a_controller_is_told_that_a_ramp_is_over(
+    journal: SqlJournal, live: str, result: int
+) -> None:
+    """Whether the canary got all traffic, the baseline has it again, or another model has it."""
+    end = fill(journal, [Step(25.0, 100)])
+    asked = partial(verdict_json, journal, alpha=0.05, baseline="", live=True)
+    assert json.loads(asked())["finished"] is None
+    alone = spec_of([live], [1.0], "given", "")
+    journal.record([RevisionEvent(2, end, "live", to_dict(alone))])
+    document = json.loads(asked())
+    assert (document["result"], document["ramp"]) == (result, None)
+    report = make_report(journal)
+    assert report.finished is not None
+    assert document["finished"] == asdict(report.finished)
+    assert (document["finished"]["arm"], document["finished"]["revision"]) == (live, 2)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ Argo Rollouts and Flagger ask repeatedly, and act on each answer. A number here 
     -1   stop: the canary is worse
 
 and is ever wrong with probability at most alpha, however often it is read. It is what is known now:
-if it is not acted on, 1 or -1 may become 0 again as more traffic comes.
+if it is not acted on, 1 or -1 may become 0 again as more traffic comes. Once one arm is live alone,
+`finished` names it, and the number is final: 1 if it is a candidate, else -1.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 from mlops.errors import ConflictError
 from mlops.journal.base import Journal
+from mlops.monitoring.experiment import Finished
 from mlops.monitoring.guardrails import GuardrailReport
 from mlops.monitoring.ramp import Decision as RampDecision
 from mlops.monitoring.ramp import RampLook, look_at_ramp
@@ -45,18 +47,31 @@ def verdict_json(
 def of_report(report: Report) -> dict[str, Any]:
     """Return what a report says, in numbers."""
     guardrails = _of_candidates(report)
-    verdict = _OF_VERDICT.get(report.verdict.decision, 0)
+    result = -1 if guardrails < 0 else _OF_VERDICT.get(report.verdict.decision, 0)
+    finished = report.finished
+    if finished is not None:
+        # Who waits for more evidence would wait forever.
+        result = 1 if _is_candidate(report, finished) else -1
     return {
         "schema_version": SCHEMA_VERSION,
         "name": report.name,
         "revision": max(report.revisions),
-        "result": -1 if guardrails < 0 else verdict,
+        "result": result,
         "guardrails": guardrails,
         "decision": report.verdict.decision,
         "winner": report.verdict.winner,
         "reason": report.verdict.reason,
+        "finished": asdict(finished) if finished else None,
         "ramp": None,
     }
+
+
+def _is_candidate(report: Report, live: Finished) -> bool:
+    """Whether what is live alone is an arm of the experiment, and not its baseline."""
+    names = [arm.name for arm in report.arms]
+    if live.arm in names:
+        return live.arm != names[0]
+    return live.model in [arm.version for arm in report.arms[1:]]
 
 
 def of_ramp(look: RampLook) -> dict[str, Any]:
@@ -71,6 +86,7 @@ def of_ramp(look: RampLook) -> dict[str, Any]:
         "decision": look.decision,
         "winner": None,
         "reason": look.reason,
+        "finished": None,
         "ramp": finite(asdict(look)),
     }
 
