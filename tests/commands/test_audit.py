@@ -122,6 +122,11 @@ def test_voiding_promoting_forgetting_and_going_back(audited: Shop) -> None:
     said = audited.ok("audit", "show", "-n", "0").out
     assert "it was not" in said
     assert "modelB (wine/2) 100 %" in said
+    # All of it is of one host.
+    assert "clocks" not in said
+    assert [entry["action"] for entry in entries(audited, "deploy", "start")][:2] == [
+        "start", "deploy",
+    ]  # fmt: skip
 
 
 def test_a_setting_and_a_key_that_somebody_changed(audited: Shop) -> None:
@@ -320,6 +325,19 @@ def test_entries_are_shown_in_the_order_of_what_happened(tmp_path: Path) -> None
     lines = [line.split() for line in out.getvalue().splitlines()]
     assert [line[0] for line in lines] == ["1", "3", "recorded", "2", "4", "in"]
     assert lines[2] == ["recorded", "later,", "1970-01-01T00:01:30Z"]
+
+
+def test_what_one_command_records_is_by_one_clock(tmp_path: Path) -> None:
+    """A server starts a moment before its revision is live, and both are recorded then."""
+    trail = Trail(tmp_path / "wine.jsonl", lambda: 90_000)
+    events = [Event("deploy", "revision 1", 89_900, {}), Event("start", "server", 88_000, {})]
+    trail.append(events, Actor("ann", "box"))
+    # Nor is what the next command finds a few seconds later.
+    trail = Trail(tmp_path / "wine.jsonl", lambda: 95_000)
+    trail.append([Event("alarm", "rmse", 89_000, {})], Actor("ann", "box"))
+    out = io.StringIO()
+    _render(SafeConsole(file=out, width=80), Shown("wine", tuple(trail.entries()), 3, ()))
+    assert [line.split()[0] for line in out.getvalue().splitlines()] == ["2", "3", "1", "in"]
 
 
 def test_a_host_with_a_fast_clock_makes_no_entry_late(tmp_path: Path) -> None:

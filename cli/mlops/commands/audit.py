@@ -211,9 +211,9 @@ def _render(out: Console, found: Shown) -> None:
             f"[bold]{escape(_one_line(said['action']))}[/]  {escape(_one_line(said['subject']))}  "
             f"[dim]{escape(_one_line(who))}[/]"
         )
-        if moved.get(entry.seq):
+        if moved.get(entry.seq) == "late":
             out.print(f"[dim]       recorded later, {said['recorded'][:19]}Z[/]")
-        elif entry.seq in moved:
+        elif moved.get(entry.seq) == "clocks":
             out.print("[dim]       recorded after an entry below: clocks of hosts differ[/]")
         for line in _lines(entry, found.arms):
             # Also what is wrapped is indented: a reason must not look like an entry.

@@ -102,7 +102,7 @@ def _record(
     settings: RolloutSettings, name: str, trail: Trail, told: Sequence[Event], ask_mlflow: bool
 ) -> Recorded:
     written, faults = trail.known().ids, _Faults()
-    events: list[Event | State] = [*told]
+    events = [*told]
     ledger = None
     with faults.kept():
         if ask_mlflow and not nothing_yet(settings):
@@ -110,14 +110,16 @@ def _record(
             events += ledger_events(ledger, written)
     with faults.kept():
         events += _of_journal(settings, name)
-    events += _states(settings, places(settings, name))
+    # They are numbered as they happened, whichever source has them.
+    events.sort(key=lambda each: each.time_ms)
+    states = _states(settings, places(settings, name))
 
     def tag(known: Known, new: Sequence[Entry]) -> None:
         with faults.kept():
             if ledger is not None:
                 anchor(ledger, known, new)
 
-    entries = trail.append(events, current_actor(), tag)
+    entries = trail.append([*events, *states], current_actor(), tag)
     return Recorded(tuple(entries), tuple(faults.messages))
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import math
 import sys
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from mlops.audit import Entry
 from mlops.audit.entries import digest_of
@@ -23,6 +25,9 @@ from mlops.settings import Settings
 
 # A command records what it did within this time.
 _AT_ONCE_S = 10.0
+#: Why an entry stands before one with a lower number: it was recorded `late`, in one go `together`
+#: with what followed it or soon after, or `clocks` of hosts differ.
+Why: TypeAlias = Literal["late", "together", "clocks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,24 +100,32 @@ def runs(entries: Iterable[Entry]) -> list[list[Entry]]:
     return found
 
 
-def by_time(entries: Iterable[Entry]) -> tuple[list[Entry], dict[int, bool]]:
+def by_time(entries: Iterable[Entry]) -> tuple[list[Entry], dict[int, Why]]:
     """Return entries in the order of their times, and those that the trail has in another place.
 
     A trail has them in the order of recording: an alarm is recorded when a command looks, which may
-    be after a promotion that followed it. Where an entry was recorded at once and still stands
-    before an earlier one, the clocks of their hosts differ.
+    be after a promotion that followed it. By one clock nothing is recorded before what happened
+    after that was recorded; where it is so, the clocks of hosts differ.
 
     Returns:
-        The entries; and the number of each that stands before one with a lower number, with whether
-        it was recorded later than it happened. Where it was not, clocks differ.
+        The entries; and the number of each that stands before one with a lower number, with why.
     """
     ordered = sorted(entries, key=lambda each: (str(each.document["time"]), each.seq))
-    moved: dict[int, bool] = {}
-    first = sys.maxsize
+    times = [str(each.document["time"]) for each in ordered]
+    # The lowest number from each place on.
+    lowest = [sys.maxsize]
     for entry in reversed(ordered):
-        if entry.seq > first:
-            moved[entry.seq] = _delay_s(entry) > _AT_ONCE_S
-        first = min(first, entry.seq)
+        lowest.append(min(lowest[-1], entry.seq))
+    lowest.reverse()
+    moved: dict[int, Why] = {}
+    for place, entry in enumerate(ordered):
+        if entry.seq < lowest[place + 1]:
+            continue
+        later = bisect_right(times, str(entry.document["recorded"]), lo=place + 1)
+        if lowest[later] < entry.seq and _delay_s(entry) <= _AT_ONCE_S:
+            moved[entry.seq] = "clocks"
+        else:
+            moved[entry.seq] = "late" if _delay_s(entry) > _AT_ONCE_S else "together"
     return ordered, moved
 
 
