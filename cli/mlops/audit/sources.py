@@ -38,6 +38,7 @@ _LEFT_OUT = frozenset(
         "socket",
         "log_file",
         "runtimes",
+        "place",
     }
 )
 
@@ -135,7 +136,7 @@ def journal_events(journal: _Journal) -> Iterator[Event]:
                 action,
                 f"{subject} revision {event.revision}",
                 event.time_ms,
-                _SERVER,
+                _server_of(event.server),
                 f"server/{event.event}/{event.revision}/{event.time_ms}",
             )
     for alarm in journal.alarms():
@@ -178,6 +179,11 @@ def journal_events(journal: _Journal) -> Iterator[Event]:
             after={"outcomes": void.outcomes},
             evidence={"reason": void.reason},
         )
+
+
+def _server_of(place: str) -> dict[str, str]:
+    host, _, _ = place.partition(":")
+    return {**_SERVER, "host": host} if host else _SERVER
 
 
 def settings_state(settings: RolloutSettings) -> State:

@@ -199,8 +199,7 @@ def _render_history(
     }  # fmt: skip
     for entry in entries:
         spans = served.get(entry.number, ())
-        # Live is what answers, not what the ledger would start again.
-        state = (spans and spans[-1].ended) or entry.state if entry.state == "live" else entry.state
+        state = _answers(spans) or entry.state if entry.state == "live" else entry.state
         when = moment(entry.live_ms or entry.created_ms)
         out.print(
             f"[{styles[state]}]{entry.number:>4}  {state:<8}[/]  {when}  "
@@ -214,7 +213,7 @@ def _render_history(
             stopped = f", stopped {moment(entry.stopped_ms)}" if entry.stopped_ms else ""
             out.print(f"      [dim]{escape(f'{place.target} in {place}{stopped}')}[/]")
         elif spans:
-            out.print(f"      [dim]served {_times(spans)}[/]")
+            out.print(f"      [dim]served {escape(_times(spans))}[/]")
         for move in entry.intent.aliases:
             if move.version != move.before:
                 target = move.version or "nothing"
@@ -224,13 +223,22 @@ def _render_history(
             out.print(f"[dim]{escape(textwrap.indent(why, ' ' * 6))}[/]")
 
 
+def _answers(spans: Sequence[Span]) -> str:
+    """Say how a revision ended that the ledger would start again; empty if it may answer.
+
+    Of several servers the one of this project counts.
+    """
+    own = [span for span in spans if not span.elsewhere] or spans
+    return own[-1].ended.replace("unknown", "") if own else ""
+
+
 def _times(spans: Sequence[Span]) -> str:
     """Write the last few stretches of time that a revision answered."""
-    ends = [
-        moment(span.end_ms) if span.end_ms else "a crash" if span.ended else "now" for span in spans
-    ]
-    texts = [f"{moment(span.start_ms)} to {end}" for span, end in zip(spans, ends, strict=True)][
-        -_SPANS:
+    ends = {"": "now", "crashed": "a crash", "unknown": "no recorded end"}
+    texts = [
+        f"{moment(span.start_ms)} to {moment(span.end_ms) if span.end_ms else ends[span.ended]}"
+        f"{f' at {span.elsewhere}' if span.elsewhere else ''}"
+        for span in spans[-_SPANS:]
     ]
     return ("… " if len(spans) > _SPANS else "") + ", ".join(texts)
 

@@ -40,6 +40,7 @@ from mlops.spec.server import (
     ServerState,
     check_grpc,
     hold_lock,
+    place_of,
     read_holder,
     write_launch,
     write_state,
@@ -203,6 +204,7 @@ def make_launch(
         sinks=log_sinks(settings),
         hashed=settings.journal.hash,
         dropped=settings.journal.drop,
+        place=place_of(where.folder),
     )
 
 

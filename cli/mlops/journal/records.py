@@ -383,13 +383,19 @@ class RevisionEvent:
         time_ms: When, milliseconds since 1970 in UTC.
         event: `live`, `started`, `stopped`, `note`; or `unwritable` and `writable`, between which
             the journal could not be written.
-        spec: The revision's spec as JSON data, for `live` and `started`; the text of a `note`.
+        spec: The revision's spec as JSON data, for `live` and `started`; the text of a `note`; in
+            it, and of `stopped` alone, which `server` it was.
     """
 
     revision: int
     time_ms: int
     event: str
     spec: dict[str, Any] | None = None
+
+    @property
+    def server(self) -> str:
+        """Host and folder of the server that it is about; empty in journals of older versions."""
+        return str((self.spec or {}).get("server", ""))
 
 
 @dataclass(frozen=True, slots=True)

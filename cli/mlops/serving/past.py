@@ -39,15 +39,17 @@ class Past:
     Args:
         journal: Read, and written, from threads.
         writer: Writes down later what cannot be written now.
+        place: Which server this is; see `Launch`.
 
     Attributes:
         specs: What each revision that is known here was.
         fault: Why earlier revisions are not known yet; empty once they are.
     """
 
-    def __init__(self, journal: Journal, writer: JournalWriter) -> None:
+    def __init__(self, journal: Journal, writer: JournalWriter, place: str) -> None:
         self._journal = journal
         self._writer = writer
+        self._place = place
         self.specs: dict[int, DeploymentSpec] = {}
         self.fault = ""
 
@@ -159,7 +161,7 @@ class Past:
 
     def record_start(self, live: LiveRevision) -> None:
         """Record that the server serves a revision; later, where it cannot be done now."""
-        facts = _facts("started", live)
+        facts = self._facts("started", live)
         try:
             self._journal.record(facts)
         except JournalUnavailableError:
@@ -174,7 +176,7 @@ class Past:
         Raises:
             JournalUnavailableError: It was not; the revision must not answer requests.
         """
-        self._journal.record(_facts("live", live))
+        self._journal.record(self._facts("live", live))
         self.specs[live.served.revision.number] = live.served.revision.spec
 
     def record_note(self, number: int, text: str) -> None:
@@ -200,18 +202,20 @@ class Past:
     def record_stop(self, number: int) -> None:
         """Record that the server has stopped, if that can be done."""
         with contextlib.suppress(MlopsError):
-            self._journal.record([RevisionEvent(number, _now_ms(), "stopped")])
+            own = {"server": self._place}
+            self._journal.record([RevisionEvent(number, _now_ms(), "stopped", own)])
 
-
-def _facts(kind: str, live: LiveRevision) -> list[Fact]:
-    """What serves from now on, with the classes of its models, and how its arms are drawn."""
-    revision = live.served.revision
-    classes = {arm.arm.name: list(arm.loaded.classes) for arm in live.arms if arm.loaded.classes}
-    document = {**to_dict(revision.spec), "classes": classes}
-    now_ms = _now_ms()
-    # First: an epoch is stored once, and without this the event would store the spec's weights.
-    first = PolicyEpoch(revision.number, 0, now_ms, live.first_shares)
-    return [first, RevisionEvent(revision.number, now_ms, kind, document)]
+    def _facts(self, kind: str, live: LiveRevision) -> list[Fact]:
+        """What serves from now on, with the classes of its models, and how its arms are drawn."""
+        revision = live.served.revision
+        classes = {
+            each.arm.name: list(each.loaded.classes) for each in live.arms if each.loaded.classes
+        }
+        document = {**to_dict(revision.spec), "classes": classes, "server": self._place}
+        now_ms = _now_ms()
+        # First: an epoch is stored once, and without this the event would store the spec's weights.
+        first = PolicyEpoch(revision.number, 0, now_ms, live.first_shares)
+        return [first, RevisionEvent(revision.number, now_ms, kind, document)]
 
 
 def _now_ms() -> int:

@@ -37,7 +37,7 @@ from mlops.spec.deployment import Arm, DeploymentSpec, Revision, from_dict
 from mlops.spec.model import ModelVersion
 from mlops.spec.request_id import KEY_BYTES
 from mlops.spec.request_log import LogSink, sink_from_dict
-from mlops.spec.server import WATCHED, Launch, Served
+from mlops.spec.server import WATCHED, Launch, Served, place_of
 
 _SCHEMA_VERSION = 1
 _JOURNAL_URL = "MLOPS_JOURNAL_URL"
@@ -213,6 +213,8 @@ def launch(config: Config, places: Places, environ: Mapping[str, str]) -> Launch
         watch=config.watch,
         season=config.season,
         access=Access(str(places.keys / "keys.json"), config.issuer, config.unprotected),
+        # A pod's own name: replicas have the same folder.
+        place=place_of(places.run),
     )
 
 

@@ -126,7 +126,7 @@ class Process:
         )
         self._metrics.consumers = self._consumers
         self._consuming: asyncio.Task[None] | None = None
-        self._past = Past(self._journal, self._writer)
+        self._past = Past(self._journal, self._writer, launch.place)
         self._past.specs[launch.served.revision.number] = launch.served.revision.spec
         self.plane.live = self._past.recall(live)
         self.revisions = RevisionSwitch(

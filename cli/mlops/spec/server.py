@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -91,6 +92,7 @@ class Launch:
         sinks: Where its request log goes.
         hashed: Features that the journal has as keyed hashes only.
         dropped: Features that it never has.
+        place: Which server of the deployment it is: host and folder. One at a time runs there.
     """
 
     name: str
@@ -123,6 +125,7 @@ class Launch:
     sinks: tuple[LogSink, ...] = ()
     hashed: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    place: str = ""
 
     @property
     def url(self) -> str:
@@ -189,6 +192,11 @@ class ServerState:
     def grpc(self) -> str:
         """Address of its gRPC port for callers on this machine, `host:port`; empty for none."""
         return self.launch.grpc
+
+
+def place_of(folder: Path) -> str:
+    """Name a server by its host and the folder with its files, in which its lock is."""
+    return f"{socket.gethostname()}:{folder}"
 
 
 def check_grpc() -> None:

@@ -12,7 +12,7 @@ from mlops.errors import MlopsError
 from mlops.journal.records import RevisionEvent
 from mlops.settings import Settings
 
-End = Literal["", "replaced", "stopped", "crashed"]
+End = Literal["", "replaced", "stopped", "crashed", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +21,23 @@ class Span:
 
     Attributes:
         start_ms: When it began, milliseconds since 1970 in UTC.
-        end_ms: When it ended; None if it continues, and after a crash, whose time was not recorded.
-        ended: By what; empty if it continues.
+        end_ms: When it ended; None if it continues, after a crash, whose time was not recorded, and
+            where the end is not known.
+        ended: By what; empty if it continues, and `unknown` where nothing tells: whether a server
+            runs is known only at its own place.
+        elsewhere: Host and folder of its server, if that is not the one of this project.
     """
 
     start_ms: int
     end_ms: int | None = None
     ended: End = ""
+    elsewhere: str = ""
 
 
 def uptime(settings: Settings, name: str) -> dict[int, list[Span]]:
-    """Return when each revision of a deployment answered on this machine, oldest first.
+    """Return when each revision of a deployment answered, oldest first.
 
-    Empty where it never ran here, or its journal cannot be read.
+    Empty where it never ran on this machine, or its journal cannot be read.
     """
     where = places(settings, name)
     state = read_server_state(where)
@@ -47,34 +51,48 @@ def uptime(settings: Settings, name: str) -> dict[int, list[Span]]:
             journal.close()
     except MlopsError:
         return {}
-    return spans(events, alive=is_alive(where))
+    return spans(events, place=state.launch.place, alive=is_alive(where))
 
 
-def spans(events: Iterable[RevisionEvent], *, alive: bool) -> dict[int, list[Span]]:
+def spans(events: Iterable[RevisionEvent], *, place: str, alive: bool) -> dict[int, list[Span]]:
     """Turn the administrative rows of a journal into stretches of time.
+
+    Servers that share a journal answer at the same time. One follows another, which crashed if it
+    recorded no end, only at the same place.
 
     Args:
         events: Oldest first.
-        alive: Whether the server runs now.
+        place: Where the server of this project is; empty if an older version started it.
+        alive: Whether that runs now.
     """
     found: dict[int, list[Span]] = {}
-    current = 0
+    # Where the open stretch of each server is.
+    current: dict[str, tuple[int, int]] = {}
 
-    def close(end_ms: int | None, ended: End) -> None:
-        if current and not found[current][-1].ended:
-            found[current][-1] = replace(found[current][-1], end_ms=end_ms, ended=ended)
+    def close(server: str, end_ms: int | None, ended: End) -> None:
+        if server in current:
+            revision, index = current.pop(server)
+            found[revision][index] = replace(found[revision][index], end_ms=end_ms, ended=ended)
 
     for event in events:
+        server = event.server
         if event.event == "live":
-            close(event.time_ms, "replaced")
+            close(server, event.time_ms, "replaced")
         elif event.event == "started":
             # No stop was recorded before.
-            close(None, "crashed")
+            close(server, None, "crashed")
+            if server:
+                # Older versions did not record which server it was.
+                close("", None, "unknown")
         elif event.event == "stopped":
-            close(event.time_ms, "stopped")
+            close(server, event.time_ms, "stopped")
         if event.event in ("live", "started"):
-            found.setdefault(event.revision, []).append(Span(event.time_ms))
-            current = event.revision
-    if not alive:
-        close(None, "crashed")
+            its = found.setdefault(event.revision, [])
+            current[server] = event.revision, len(its)
+            its.append(Span(event.time_ms, elsewhere="" if server in ("", place) else server))
+    for server in list(current):
+        if server != place:
+            close(server, None, "unknown")
+        elif not alive:
+            close(server, None, "crashed")
     return found
