@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import signal
 import socket
@@ -55,6 +56,9 @@ def config_maps(namespace: Namespace) -> list[str]:
 
 
 def test_the_life_of_a_deployment(cluster_shop: Shop, namespace: Namespace) -> None:
+    # Of a deployment that was on this machine: its request ids stay valid.
+    cluster_shop.where.folder.mkdir(parents=True, exist_ok=True)
+    cluster_shop.where.key.write_bytes(bytes(range(32)))
     said = cluster_shop.ok(*APPLY)
     assert "wine will be created in namespace" in said.err
     assert "+ Deployment/wine" in said.err
@@ -72,6 +76,7 @@ def test_the_life_of_a_deployment(cluster_shop: Shop, namespace: Namespace) -> N
     assert (cluster_shop.folder / "deploy/wine/deployment.yaml").exists()
     key = namespace.ask("GET", "/api/v1/namespaces/{}/secrets/wine-mlops")["data"]
     assert sorted(key) == ["request-id-key", "token"]
+    assert base64.b64decode(key["request-id-key"]) == bytes(range(32))
     assert not any(value in said.out + said.err for value in key.values())
 
     # Twice is once.

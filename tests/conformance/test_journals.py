@@ -373,6 +373,15 @@ def test_a_prune_that_the_database_refuses(journal: SqlJournal, url: str) -> Non
         list(journal.forget_features(T0 + 10))
 
 
+def test_what_is_settled_stays(journal: Journal) -> None:
+    assert journal.settle("watcher", "key", {"a": 1}, T0) == {"a": 1}
+    assert journal.settle("watcher", "key", {"a": 2}, T0 + 1) == {"a": 1}
+    assert journal.settle("watcher", "other", 2, T0) == 2
+    assert journal.remembered("watcher", ["key", "other"]) == {"key": {"a": 1}, "other": 2}
+    journal.remember("watcher", {"key": 3}, T0)
+    assert journal.settle("watcher", "key", 4, T0) == 3
+
+
 def test_losses_add_up(journal: Journal) -> None:
     for kind, count in (("decision", 3), ("other", 1), ("decision", 4)):
         journal.record([Loss(kind, count, T0)])

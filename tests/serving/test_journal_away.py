@@ -6,12 +6,17 @@ import contextlib
 import sqlite3
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from mlops.audit.sources import journal_events
+from mlops.journal.sql import SqlJournal
+from mlops.spec.request_id import fingerprint
 from mlops.spec.server import Launch
 from tests.fixtures_deployment import wait_until
-from tests.serving.server import Server, make_launch, served
+from tests.serving.server import KEY, Server, make_launch, served
 
 _ROW = [{"fixed acidity": 7.4, "alcohol": 9.4, "sulphates": 0.56}]
 
@@ -46,3 +51,39 @@ def test_it_answers_says_so_and_recovers(
     assert alarms == ["start", "alarm", "alarm over"]
     assert sum(traffic.drawn for traffic in journal.traffic()) == 6
     journal.close()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_key_that_is_not_the_journals(
+    models: dict[str, Path], tmp_path: Path, start: Callable[[Launch], Server], workers: int
+) -> None:
+    """One that cannot know it at its start says so once it can."""
+    launch = replace(make_launch(tmp_path, served(models)), workers=workers)
+    path = tmp_path / "journal.db"
+    journal = SqlJournal(launch.journal_url)
+    journal.settle("request ids", "key", fingerprint(bytes(32)), 0)
+    journal.close()
+    refused = Server(launch, tmp_path)
+    assert refused.process.wait(timeout=240) == 7, refused.log
+    assert "is not the key of the request ids" in refused.log
+    assert "MLOPS_DEPLOY_NEW_KEY" in refused.log
+    refused.kill()
+
+    aside = path.rename(tmp_path / "aside.db")
+    path.write_bytes(b"no database" * 1_000)
+    server = start(launch)
+    request_id = server.predict(_ROW).request_id
+    aside.replace(path)
+    wait_until(lambda: "is not the key" in "".join(_warnings(server)))
+    assert server.post("/feedback", {"request_id": request_id, "reward": 1.0}).status == 200
+    server.kill()
+
+    # On purpose.
+    server = start(replace(launch, new_key=True))
+    assert _warnings(server) == []
+    assert server.journal().remembered("request ids", ["key"]) == {"key": fingerprint(KEY)}
+
+
+def _warnings(server: Server) -> list[str]:
+    found: list[str] = server.admin("GET", "/status").json["warnings"]
+    return found

@@ -129,6 +129,22 @@ def test_fetch_then_serve(pod: Pod, free_port: int) -> None:
     )
     assert again.returncode == 0
     assert "pulling" not in again.stderr
+    # Another Secret, on purpose.
+    (pod.folder / "key/request-id-key").chmod(0o640)
+    (pod.folder / "key/request-id-key").write_bytes(bytes(range(32)))
+    words = ("serve", *pod.places(free_port))
+    refused = subprocess.run(
+        pod.command(*words),
+        env=pod.environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert refused.returncode == 7, refused.stderr
+    assert "is not the key of the request ids" in refused.stderr
+    with pod.running(free_port, *words, MLOPS_DEPLOY_NEW_KEY="true"):
+        pass
 
 
 def test_fetch_takes_only_what_the_revision_pins(

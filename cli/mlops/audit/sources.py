@@ -38,6 +38,8 @@ _LEFT_OUT = frozenset(
         "socket",
         "log_file",
         "runtimes",
+        "key_print",
+        "new_key",
         "place",
     }
 )

@@ -28,8 +28,10 @@ def show_plan(out: Console, planned: LocalPlan) -> None:
     styles = {"+": "green", "-": "red", "~": "yellow", " ": "dim"}
     for line in plan.lines:
         out.print(Text(f"  {line}", style=styles[line[0]]))
-    for text in plan.notes if plan.kind != "nothing" else ():
-        out.print(Text(f"  {text}", style="yellow" if "cannot" in text else "dim"))
+    restart = (planned.restart,) if planned.restart else ()
+    for text in plan.notes if plan.kind != "nothing" else restart:
+        warns = "cannot" in text or text in restart
+        out.print(Text(f"  {text}", style="yellow" if warns else "dim"))
     if plan.kept and plan.kind != "nothing":
         out.print(Text(f"  kept: {', '.join(plan.kept)}  (--reset NAME undoes it)", style="dim"))
     for model in plan.after.models:

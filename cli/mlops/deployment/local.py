@@ -21,6 +21,7 @@ from mlops.deployment.journals import journal_environment, journal_reference
 from mlops.deployment.runtime_files import (
     Places,
     is_alive,
+    key_print,
     known_names,
     make_key,
     make_token,
@@ -31,6 +32,7 @@ from mlops.deployment.runtime_files import (
 )
 from mlops.errors import ConflictError, MlopsError, RemoteError, UsageError, kind_of
 from mlops.runtimes.kept import runtimes_of
+from mlops.settings.actor import place_of
 from mlops.settings.needs import RolloutSettings
 from mlops.settings.schema import check_webhook, season_ms, watched
 from mlops.spec.server import (
@@ -40,7 +42,6 @@ from mlops.spec.server import (
     ServerState,
     check_grpc,
     hold_lock,
-    place_of,
     read_holder,
     write_launch,
     write_state,
@@ -204,6 +205,8 @@ def make_launch(
         sinks=log_sinks(settings),
         hashed=settings.journal.hash,
         dropped=settings.journal.drop,
+        key_print=key_print(where),
+        new_key=settings.deploy.new_key,
         place=place_of(where.folder),
     )
 

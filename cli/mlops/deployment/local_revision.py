@@ -13,7 +13,7 @@ from mlops.deployment.ledgers import is_others, newest, open_ledger, unchanged
 from mlops.deployment.local import check_answers, check_port, running, serve, settled
 from mlops.deployment.local_address import check_same_address
 from mlops.deployment.log_sinks import log_sinks
-from mlops.deployment.lost_state import check_nothing_lost
+from mlops.deployment.lost_state import check_key_of_journal, check_nothing_lost
 from mlops.deployment.plan import Plan, make_plan
 from mlops.deployment.recording import recorded
 from mlops.deployment.runtime_files import Places, changing, is_alive, places, read_server_state
@@ -103,6 +103,7 @@ def prepare(settings: RolloutSettings, spec: DeploymentSpec, *, dry_run: bool = 
     if not is_alive(where):
         here = live is not None and live.intent.place is None and live.place == ledger.place
         check_nothing_lost(settings, where, known=here)
+        check_key_of_journal(settings, where)
     serves = state.launch.served.revision.number if state else 0
     plan = make_plan(
         live.intent.spec if live else None, spec, running=live is not None and serves == live.number

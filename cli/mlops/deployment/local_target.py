@@ -8,7 +8,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mlops.deployment.runtime_files import is_alive, known_names, places, read_server_state
+from mlops.deployment.runtime_files import (
+    is_alive,
+    key_print,
+    known_names,
+    places,
+    read_server_state,
+)
 from mlops.deployment.status import Status, log_lines, status
 from mlops.deployment.targets.contract import SERVER, Again, How, OptionGroup, Talk
 from mlops.errors import ConflictError, UsageError
@@ -33,11 +39,13 @@ class LocalPlan:
         settings: With what is kept of the live revision.
         prepared: The plan, and what it was made from.
         intent: What the revision is to do.
+        restart: Why the server has to be restarted, whatever is planned; empty if it has not.
     """
 
     settings: RolloutSettings
     prepared: Prepared
     intent: Intent
+    restart: str = ""
 
     @property
     def plan(self) -> Plan:
@@ -88,9 +96,11 @@ class Local:
         prepared = prepare(settings, spec, dry_run=how.dry_run)
         plan = prepared.plan
         check_base(wanted.based_on, prepared.live, plan.before, spec)
-        plan = replace(plan, notes=notes + _sums(spec), kept=kept_lines(wanted, spec))
+        restart = _of_new_key(settings, spec.name)
+        notes += _sums(spec) + ((restart,) if restart else ())
+        plan = replace(plan, notes=notes, kept=kept_lines(wanted, spec))
         intent = Intent(action="deploy", spec=spec, given=wanted.given)
-        return LocalPlan(settings, replace(prepared, plan=plan), intent)
+        return LocalPlan(settings, replace(prepared, plan=plan), intent, restart)
 
     def apply(self, plan: LocalPlan, how: How, talk: Talk) -> Deployed:
         """Load the models into the server, which is started if it does not run."""
@@ -177,6 +187,20 @@ class Local:
             # Only names move; that too is a revision, or it would be missing in the history.
             prepared = replace(prepared, plan=replace(prepared.plan, kind="update"))
         return LocalPlan(settings, prepared, again.intent)
+
+
+def _of_new_key(settings: RolloutSettings, name: str) -> str:
+    """Say that a server that runs has another key than its file now; empty if it has not."""
+    from mlops.deployment.local import running
+
+    where = places(settings, name)
+    state = running(where)
+    if state is None or state.launch.key_print in ("", key_print(where)):
+        return ""
+    return (
+        f"The server of `{name}` has read another key than is in `{where.key}` now, and uses that "
+        f"until it is restarted: `mlops stop {name}`, then `mlops start {name}`."
+    )
 
 
 def _watched(settings: RolloutSettings) -> bool:

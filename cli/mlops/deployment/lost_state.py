@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlops.deployment.journals import journal_environment, journal_reference
-from mlops.deployment.runtime_files import Places, read_server_state
+from mlops.deployment.runtime_files import Places, key_print, read_server_state
 from mlops.errors import InvalidInputError, RemoteError
 from mlops.journal.url import journal_url
 from mlops.settings.needs import DeploymentSettings
@@ -44,7 +44,7 @@ def check_nothing_lost(settings: DeploymentSettings, where: Places, *, known: bo
     if settings.deploy.new_journal or moved:
         return
     if reference.startswith(_SQLITE):
-        path = Path(reference.removeprefix(_SQLITE).partition("?")[0])
+        path = _file(reference)
         if path.exists() and path.stat().st_size:
             return
         what = f"`{path}`, is {'empty' if path.exists() else 'gone'}"
@@ -60,14 +60,43 @@ def check_nothing_lost(settings: DeploymentSettings, where: Places, *, known: bo
     )
 
 
+def check_key_of_journal(settings: DeploymentSettings, where: Places) -> None:
+    """Refuse to start a server with another key than that of the journal's request ids.
+
+    The server checks it too, also where the journal cannot be reached now. Here no revision is
+    recorded and no key made before.
+
+    Raises:
+        ConflictError: It has another, or none yet.
+    """
+    from mlops.journal.key_print import different_key, stored_key
+
+    url = _url(settings, where.name, journal_reference(settings, where.name))
+    if settings.deploy.new_key or (url.startswith(_SQLITE) and not _file(url).exists()):
+        return
+    try:
+        stored = stored_key(url)
+    except RemoteError:
+        return
+    if stored is not None and stored != key_print(where):
+        raise different_key(where.name, where.key)
+
+
+def _file(reference: str) -> Path:
+    return Path(reference.removeprefix(_SQLITE).partition("?")[0])
+
+
+def _url(settings: DeploymentSettings, name: str, reference: str) -> str:
+    # By reference where it holds a password, which only the environment of a server gets.
+    return journal_url(next(iter(journal_environment(settings, name).values()), reference), name)
+
+
 def _is_empty(settings: DeploymentSettings, name: str, reference: str) -> bool:
     """Whether a database answers, and has nothing of a deployment that has served."""
     from mlops.journal.engine import has_events
 
-    # By reference where it holds a password, which only the environment of a server gets.
-    url = next(iter(journal_environment(settings, name).values()), reference)
     try:
-        return not has_events(journal_url(url, name))
+        return not has_events(_url(settings, name, reference))
     except RemoteError:
         # A server starts without it too, and connects when it is back.
         return False

@@ -24,7 +24,7 @@ from mlops.errors import (
     did_you_mean,
 )
 from mlops.settings.needs import DeploymentSettings
-from mlops.spec.request_id import KEY_BYTES
+from mlops.spec.request_id import KEY_BYTES, fingerprint
 from mlops.spec.server import OtherVersionError, ServerState, read_holder, read_state
 
 _LOCK_WAIT_S = 60.0
@@ -232,6 +232,14 @@ def _wait_for_lock(descriptor: int, name: str, wait_s: float) -> None:
 def make_key(where: Places) -> None:
     """Create the deployment's key unless it has one."""
     _write_secret(where.key, secrets.token_bytes(KEY_BYTES))
+
+
+def key_print(where: Places) -> str:
+    """Return the fingerprint of the deployment's key as its file is now; empty without one."""
+    try:
+        return fingerprint(where.key.read_bytes())
+    except FileNotFoundError:
+        return ""
 
 
 def make_token(where: Places) -> None:

@@ -410,6 +410,22 @@ class Memory(Protocol):
         """
         ...
 
+    def settle(self, consumer: str, part: str, document: Any, now_ms: int) -> Any:  # noqa: ANN401 - JSON data
+        """Store a part unless it is there; return the one that is there then.
+
+        Of several processes that do so at once, all get the same answer.
+
+        Args:
+            consumer: Its name.
+            part: Name of the part.
+            document: JSON data.
+            now_ms: Now, milliseconds since 1970 in UTC.
+
+        Raises:
+            JournalUnavailableError: It was not stored.
+        """
+        ...
+
     def remembered(self, consumer: str, parts: Iterable[str]) -> dict[str, Any]:
         """Return the stored parts of a consumer's state."""
         ...

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -81,20 +83,36 @@ def has_events(url: str) -> bool:
         InvalidInputError: The URL is not a database URL, or its driver is not installed.
         RemoteError: The database cannot be reached.
     """
+    with reading(url) as connection:
+        query = select(schema.revisions.c.seq).limit(1)
+        return has(connection, schema.revisions) and connection.execute(query).first() is not None
+
+
+@contextlib.contextmanager
+def reading(url: str) -> Iterator[Connection]:
+    """Connect to the journal behind `url`, whether its tables are there or not; create nothing.
+
+    Raises:
+        InvalidInputError: The URL is not a database URL, or its driver is not installed.
+        RemoteError: The database cannot be reached.
+    """
     parsed = _for_reading(_parse(url))
     engine = _engine(parsed)
     try:
         with engine.connect() as connection:
-            translated = connection.get_execution_options().get("schema_translate_map") or {}
-            there = inspect(connection).has_table("revisions", schema=translated.get(None))
-            query = select(schema.revisions.c.seq).limit(1)
-            return there and connection.execute(query).first() is not None
+            yield connection
     except DBAPIError as error:
         raise RemoteError(
             f"The journal at `{_shown(parsed)}` cannot be opened: {first_line(error)}."
         ) from error
     finally:
         engine.dispose()
+
+
+def has(connection: Connection, table: Table) -> bool:
+    """Whether a table of the journal is there."""
+    translated = connection.get_execution_options().get("schema_translate_map") or {}
+    return bool(inspect(connection).has_table(table.name, schema=translated.get(None)))
 
 
 def first_line(error: DBAPIError) -> str:
@@ -225,8 +243,7 @@ def _tables(engine: Engine) -> list[Table]:
 
 def _is_current(connection: Connection) -> bool:
     """Whether the tables are there, in today's form."""
-    translated = connection.get_execution_options().get("schema_translate_map") or {}
-    if not inspect(connection).has_table(schema.meta.name, schema=translated.get(None)):
+    if not has(connection, schema.meta):
         return False
     found = connection.execute(select(schema.meta.c.version)).scalar_one_or_none()
     return found == schema.VERSION

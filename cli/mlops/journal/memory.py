@@ -31,6 +31,14 @@ def remember(connection: Connection, consumer: str, parts: Mapping[str, Any], no
         connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=new), rows)
 
 
+def settle(connection: Connection, consumer: str, part: str, document: Any, now_ms: int) -> Any:  # noqa: ANN401 - JSON data
+    """See `Memory.settle`; the caller owns the transaction."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    row = {"consumer": consumer, "part": part, "time_ms": now_ms, "document": as_json(document)}
+    connection.execute(dialect.insert(consumer_state).values(row).on_conflict_do_nothing())
+    return remembered(connection, consumer, [part])[part]
+
+
 def remembered(connection: Connection, consumer: str, parts: Iterable[str]) -> dict[str, Any]:
     """See `Memory.remembered`."""
     c = consumer_state.c

@@ -371,6 +371,11 @@ class SqlJournal(ArchivableDatabase):
         with self._transaction() as connection:
             memory.remember(connection, consumer, parts, now_ms)
 
+    def settle(self, consumer: str, part: str, document: Any, now_ms: int) -> Any:  # noqa: ANN401 - JSON data
+        """See `Memory.settle`."""
+        with self._transaction() as connection:
+            return memory.settle(connection, consumer, part, document, now_ms)
+
     def remembered(self, consumer: str, parts: Iterable[str]) -> dict[str, Any]:
         """See `Memory.remembered`."""
         with self._reading() as connection:

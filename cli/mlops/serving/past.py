@@ -12,15 +12,19 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from mlops.errors import MlopsError, RemoteError
+from mlops.errors import ConflictError, MlopsError, RemoteError
 from mlops.journal.base import Journal, JournalUnavailableError
+from mlops.journal.key_print import different_key, is_key_of
 from mlops.journal.records import Fact, PolicyEpoch, RevisionEvent
 from mlops.journal.terms import is_spec
 from mlops.journal.writer import FLUSH_S, JournalWriter
 from mlops.policies.first_arms import Rollout
 from mlops.serving.revision import LiveRevision
 from mlops.spec.deployment import DeploymentSpec, from_dict, to_dict
+from mlops.spec.request_id import fingerprint
+from mlops.spec.server import Launch
 from mlops.spec.unit import revisions_of_units
 
 _LOG = logging.getLogger(__name__)
@@ -39,19 +43,23 @@ class Past:
     Args:
         journal: Read, and written, from threads.
         writer: Writes down later what cannot be written now.
-        place: Which server this is; see `Launch`.
+        launch: Which server this is, and whether the journal is to have its key.
+        key: The key of its request ids.
 
     Attributes:
         specs: What each revision that is known here was.
         fault: Why earlier revisions are not known yet; empty once they are.
+        warning: What was found wrong once the journal was back; else empty.
     """
 
-    def __init__(self, journal: Journal, writer: JournalWriter, place: str) -> None:
+    def __init__(self, journal: Journal, writer: JournalWriter, launch: Launch, key: bytes) -> None:
         self._journal = journal
         self._writer = writer
-        self._place = place
+        self._launch = launch
+        self._print = fingerprint(key)
         self.specs: dict[int, DeploymentSpec] = {}
         self.fault = ""
+        self.warning = ""
 
     def recall(self, live: LiveRevision) -> LiveRevision:
         """Read earlier revisions, so that late feedback is credited by their arms and reward.
@@ -88,6 +96,8 @@ class Past:
             await asyncio.sleep(_RETRY_S)
             live = get()
             found = await asyncio.to_thread(self.recall, live)
+            if not self.fault:
+                await asyncio.to_thread(self._check_key_late)
             if not self.fault:
                 _LOG.info("the journal is back")
                 if get() is live:
@@ -159,8 +169,37 @@ class Past:
             came |= rollout.learn(each for each in drawn if each[1] in own and each[3] > 0)
         return came
 
+    def check_key(self) -> None:
+        """Check that the journal's request ids are made with this server's key; later, if need be.
+
+        Raises:
+            ConflictError: They are made with another.
+        """
+        try:
+            same = is_key_of(
+                self._journal, self._print, adopt=self._launch.new_key, now_ms=_now_ms()
+            )
+        except RemoteError as error:
+            self.fault = self.fault or error.message
+            return
+        if not same:
+            raise different_key(self._launch.name, Path(self._launch.key_file))
+
+    def _check_key_late(self) -> None:
+        try:
+            self.check_key()
+        except ConflictError as error:
+            # It has answered requests meanwhile, and what it told callers stays valid here.
+            self.warning = error.message
+            _LOG.error("%s %s", error.message, error.hint)
+
     def record_start(self, live: LiveRevision) -> None:
-        """Record that the server serves a revision; later, where it cannot be done now."""
+        """Record that the server serves a revision; later, where it cannot be done now.
+
+        Raises:
+            ConflictError: The journal has request ids of another key; it must not serve.
+        """
+        self.check_key()
         facts = self._facts("started", live)
         try:
             self._journal.record(facts)
@@ -202,7 +241,7 @@ class Past:
     def record_stop(self, number: int) -> None:
         """Record that the server has stopped, if that can be done."""
         with contextlib.suppress(MlopsError):
-            own = {"server": self._place}
+            own = {"server": self._launch.place}
             self._journal.record([RevisionEvent(number, _now_ms(), "stopped", own)])
 
     def _facts(self, kind: str, live: LiveRevision) -> list[Fact]:
@@ -211,7 +250,7 @@ class Past:
         classes = {
             each.arm.name: list(each.loaded.classes) for each in live.arms if each.loaded.classes
         }
-        document = {**to_dict(revision.spec), "classes": classes, "server": self._place}
+        document = {**to_dict(revision.spec), "classes": classes, "server": self._launch.place}
         now_ms = _now_ms()
         # First: an epoch is stored once, and without this the event would store the spec's weights.
         first = PolicyEpoch(revision.number, 0, now_ms, live.first_shares)

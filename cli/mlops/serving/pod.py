@@ -32,15 +32,18 @@ from typing import Any
 from mlops.errors import ConflictError, InvalidInputError, MlopsError
 from mlops.journal.null import URL as NO_JOURNAL
 from mlops.serving.start import serve
+from mlops.settings.actor import place_of
 from mlops.spec.access import Access, Issuer, issuer_from_dict
 from mlops.spec.deployment import Arm, DeploymentSpec, Revision, from_dict
 from mlops.spec.model import ModelVersion
 from mlops.spec.request_id import KEY_BYTES
 from mlops.spec.request_log import LogSink, sink_from_dict
-from mlops.spec.server import WATCHED, Launch, Served, place_of
+from mlops.spec.server import WATCHED, Launch, Served
 
 _SCHEMA_VERSION = 1
 _JOURNAL_URL = "MLOPS_JOURNAL_URL"
+# As the setting, which `--new-key` is on a machine.
+_NEW_KEY = "MLOPS_DEPLOY_NEW_KEY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +216,7 @@ def launch(config: Config, places: Places, environ: Mapping[str, str]) -> Launch
         watch=config.watch,
         season=config.season,
         access=Access(str(places.keys / "keys.json"), config.issuer, config.unprotected),
+        new_key=environ.get(_NEW_KEY, "").lower() == "true",
         # A pod's own name: replicas have the same folder.
         place=place_of(places.run),
     )

@@ -126,7 +126,8 @@ class Process:
         )
         self._metrics.consumers = self._consumers
         self._consuming: asyncio.Task[None] | None = None
-        self._past = Past(self._journal, self._writer, launch.place)
+        self._past = Past(self._journal, self._writer, launch, key)
+        self._key = key
         self._past.specs[launch.served.revision.number] = launch.served.revision.spec
         self.plane.live = self._past.recall(live)
         self.revisions = RevisionSwitch(
@@ -338,7 +339,17 @@ class Process:
         told = f"{fault} Predictions go on; feedback is refused with 503 until it is back."
         open_door = [] if self.gate.required or self.launch.is_local else [_OPEN_DOOR]
         lists = self.tls.warnings if self.tls else []
-        return [*([told] if fault else []), *open_door, *lists, *self._consumers.warnings]
+        late = [self._past.warning] if self._past.warning else []
+        key = [*late, *self._of_key()]
+        return [*([told] if fault else []), *key, *open_door, *lists, *self._consumers.warnings]
+
+    def _of_key(self) -> list[str]:
+        """Say that the file of the key was replaced, which only a restart reads."""
+        path = self.launch.key_file
+        with contextlib.suppress(InvalidInputError):
+            if read_key(path) != self._key:
+                return [f"`{path}` was replaced. This server uses the key before until a restart."]
+        return []
 
     def _learn(self, stored: Sequence[StoredOutcome]) -> None:
         self._feedback.learn(stored)

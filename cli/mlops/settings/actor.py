@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 # Variable that names the job, by service; the first that is set.
 _JOBS = ("CI_JOB_URL", "BUILD_URL", "BUILDKITE_BUILD_URL", "CIRCLE_BUILD_URL")
@@ -40,6 +41,11 @@ def current_actor(environ: Mapping[str, str] | None = None) -> Actor:
         environ: The environment, which says what CI job it is; `os.environ` by default.
     """
     return Actor(_user(), socket.gethostname(), ci_job(os.environ if environ is None else environ))
+
+
+def place_of(folder: Path) -> str:
+    """Name a server by its host and the folder with its files, in which its lock is."""
+    return f"{socket.gethostname()}:{folder}"
 
 
 def ci_job(environ: Mapping[str, str]) -> str:

@@ -278,7 +278,7 @@ class DeploySettings:
     runtime: str = setting(
         "auto", "what executes the models: `auto`, or the name of one (`mlops deploy --help`)"
     )
-    new_key: bool = setting(False, "make a new key where the deployment's key is lost")
+    new_key: bool = setting(False, "go on with another key where the deployment's is lost")
     new_journal: bool = setting(False, "begin a new journal where the deployment's is lost")
 
 

@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import json
 import os
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -92,6 +91,8 @@ class Launch:
         sinks: Where its request log goes.
         hashed: Features that the journal has as keyed hashes only.
         dropped: Features that it never has.
+        key_print: Fingerprint of the key in `key_file`; empty if it was not known.
+        new_key: Whether the journal is to have that key in place of another.
         place: Which server of the deployment it is: host and folder. One at a time runs there.
     """
 
@@ -125,6 +126,8 @@ class Launch:
     sinks: tuple[LogSink, ...] = ()
     hashed: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    key_print: str = ""
+    new_key: bool = False
     place: str = ""
 
     @property
@@ -192,11 +195,6 @@ class ServerState:
     def grpc(self) -> str:
         """Address of its gRPC port for callers on this machine, `host:port`; empty for none."""
         return self.launch.grpc
-
-
-def place_of(folder: Path) -> str:
-    """Name a server by its host and the folder with its files, in which its lock is."""
-    return f"{socket.gethostname()}:{folder}"
 
 
 def check_grpc() -> None:

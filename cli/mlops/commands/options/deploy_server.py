@@ -87,8 +87,8 @@ NewKey = Annotated[
     bool,
     typer.Option(
         "--new-key",
-        help="Continue with a new key where the deployment's is lost; feedback for earlier "
-        "predictions is then refused.",
+        help="Continue with another key where the deployment's is lost, or is not that of its "
+        "journal; feedback for earlier predictions is then refused.",
         rich_help_panel=_SERVER,
     ),
 ]

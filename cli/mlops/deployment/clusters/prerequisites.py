@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 from mlops.cluster import Cluster, Manifest, get
 from mlops.cluster.objects import create, ref_of
@@ -39,12 +40,21 @@ def check_namespace(cluster: Cluster) -> None:
         )
 
 
-def make_key(cluster: Cluster, target: str, spec: DeploymentSpec, options: RenderOptions) -> None:
+def make_key(
+    cluster: Cluster, target: str, spec: DeploymentSpec, options: RenderOptions, own: Path
+) -> None:
     """Create the Secret with the key of the request ids and the token of callers.
 
     Unless it is there, or the settings name one.
 
     It is never replaced: with another key, feedback for earlier predictions would be refused.
+
+    Args:
+        cluster: Where.
+        target: Name of the target.
+        spec: Of the deployment.
+        options: Of its manifests.
+        own: File of the key that it had on this machine, which it keeps; it need not be there.
     """
     ref = key_secret(target, spec, options)
     if ref is None or get(cluster, ref, metadata_only=True) is not None:
@@ -54,7 +64,7 @@ def make_key(cluster: Cluster, target: str, spec: DeploymentSpec, options: Rende
         "app.kubernetes.io/instance": spec.name,
         "app.kubernetes.io/managed-by": "mlops",
     }
-    data = {_KEY: secrets.token_bytes(KEY_BYTES)}
+    data = {_KEY: own.read_bytes() if own.exists() else secrets.token_bytes(KEY_BYTES)}
     if not options.kubernetes.insecure_no_auth:
         data[_TOKEN] = secrets.token_urlsafe(32).encode()
     try:
