@@ -38,8 +38,8 @@ _OF_DISKS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 # A server begins with it what a model said of rows that it does not take; clients know it by that.
 MODEL_REFUSED = "The model refused the rows"
-# And with this what a model raised for rows of which nothing is known to be wrong.
-MODEL_RAISED = "The model raised"
+# And with this why a model failed on rows of which nothing is known to be wrong.
+MODEL_FAILED = "The model failed"
 
 
 class MlopsError(Exception):

@@ -222,7 +222,7 @@ def test_rows_with_a_null_where_none_can_be_are_left_to_the_model(
     "refusal",
     [
         InvalidInputError("The model refused the rows: null", reason="model"),
-        RemoteError("/invocations: 500 The model raised KeyError", reason="model"),
+        RemoteError("/invocations: 500 The model failed: KeyError", reason="model"),
     ],
 )
 def test_what_a_model_refuses_or_fails_on_is_counted_and_the_replay_goes_on(

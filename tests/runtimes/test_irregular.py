@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mlops.errors import MODEL_RAISED, MODEL_REFUSED
+from mlops.errors import MODEL_FAILED, MODEL_REFUSED
 from mlops.protocols import CODECS
 from mlops.protocols.base import Kind, ProtocolError
 from mlops.protocols.json_body import write
@@ -30,6 +30,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
             for text in model_input["text"]:
                 if text.lower() == "memory":
                     raise MemoryError
+                if text.lower() == "device":
+                    raise RuntimeError("device lost")
             return [
                 dict[str, int]()["lost"] if size > 100 else round(size)
                 for size in model_input["size"] + model_input["rooms"]
@@ -100,7 +102,7 @@ def test_for_a_null_where_none_can_be_it_is_said_what_to_do(
 def test_a_failure_on_a_usual_row_is_the_models(refusal: Callable[..., ProtocolError]) -> None:
     error = refusal({**_ROW, "size": 1000.0})
     assert error.kind is Kind.MODEL_FAILED
-    assert error.message == f"{MODEL_RAISED} KeyError: 'lost'"
+    assert error.message == f"{MODEL_FAILED}: KeyError: 'lost'"
 
 
 def test_a_lack_of_memory_is_no_fault_of_an_unusual_row(
@@ -108,3 +110,12 @@ def test_a_lack_of_memory_is_no_fault_of_an_unusual_row(
 ) -> None:
     error = refusal({"text": "memory", "rooms": 2})
     assert error.kind is Kind.MODEL_FAILED
+
+
+@pytest.mark.parametrize("row", [{"size": None}, {"rooms": 2}])
+def test_what_no_row_causes_is_the_models_whatever_the_row(
+    refusal: Callable[..., ProtocolError], row: Mapping[str, Any]
+) -> None:
+    error = refusal({"text": "device", **row})
+    assert error.kind is Kind.MODEL_FAILED
+    assert error.message == f"{MODEL_FAILED}: RuntimeError: device lost"

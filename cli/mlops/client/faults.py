@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from mlops.errors import (
-    MODEL_RAISED,
+    MODEL_FAILED,
     MODEL_REFUSED,
     ConflictError,
     InvalidInputError,
@@ -92,7 +92,7 @@ def refusal(answer: Answer) -> MlopsError:
             return RemoteError(said, hint=hint, reason="rate")
         case status if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
             reason = "gateway" if status in GATEWAY_STATUSES else ""
-            if detail.startswith(MODEL_RAISED):
+            if detail.startswith(MODEL_FAILED):
                 reason = "model"
             return RemoteError(said, hint=_server_side(answer), reason=reason)
         case _:

@@ -30,6 +30,7 @@ from mlops.protocols.predictions import as_rows, by_row
 from mlops.runtimes.base import ServableModel, UnsuitableError
 from mlops.runtimes.classes import classes_of, read_classes
 from mlops.runtimes.estimators import find_estimator, taking_arrays
+from mlops.runtimes.failures import own_failure
 from mlops.runtimes.folder import ModelFolder, read_mlmodel
 from mlops.runtimes.isolated import IsolatedModel
 from mlops.runtimes.matrix import MatrixBuilder, is_numeric
@@ -264,7 +265,7 @@ def _probabilities(
         try:
             return np.asarray(estimator.predict_proba(batch.rows), dtype=np.float64)
         except Exception as error:
-            raise ProtocolError(Kind.MODEL_FAILED, f"The model raised {error!r}") from error
+            raise own_failure(error) from error
 
     return ask, known
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from mlops.errors import MODEL_FAILED
 from mlops.protocols.base import Kind, ProtocolError
 
 _KINDS = {
@@ -112,7 +113,7 @@ def write(document: object, encode: Callable[[Any], Any] | None = None) -> bytes
         try:
             return orjson.dumps(plain(document))
         except (TypeError, RecursionError) as error:
-            message = f"The model's answer cannot be written as JSON: {error}."
+            message = f"{MODEL_FAILED}: its answer cannot be written as JSON: {error}."
             raise ProtocolError(Kind.MODEL_FAILED, message) from error
 
 

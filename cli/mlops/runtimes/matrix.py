@@ -125,6 +125,10 @@ class MatrixBuilder:
             return None
         return self._unusual(payload)
 
+    def named(self, values: _Array) -> tuple[dict[str, _Array], tuple[Column, ...]]:
+        """Return the columns (n,) of an array by name, and what the signature says of them."""
+        return dict(zip(self._names, values.T, strict=True)), self._columns
+
     def _one(self, row: Sequence[Any]) -> _Array:
         if not self._only_doubles:
             self._check(*row)

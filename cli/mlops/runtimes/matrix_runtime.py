@@ -21,6 +21,7 @@ class MatrixRuntime(Runtime):
 
     def __init__(self, builder: MatrixBuilder, fallback: Runtime) -> None:
         self._build = builder.build
+        self._named = builder.named
         self._fallback = fallback
         self._batch: type[Matrix] = Matrix
 

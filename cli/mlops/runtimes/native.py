@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlops.errors import MODEL_RAISED
-from mlops.protocols.base import Kind, Prediction, ProtocolError
-from mlops.runtimes.base import Batch, Runtime, UnsuitableError, first_line
+from mlops.protocols.base import Prediction
+from mlops.runtimes.base import Batch, Runtime, UnsuitableError
 from mlops.runtimes.estimators import find_estimator, taking_arrays
+from mlops.runtimes.failures import failure_of
 from mlops.runtimes.folder import ModelFolder
 from mlops.runtimes.matrix import Matrix, MatrixBuilder, is_numeric
 from mlops.runtimes.matrix_runtime import MatrixRuntime
@@ -40,13 +40,8 @@ class NativeRuntime(MatrixRuntime):
             return self._fallback.infer(batch)
         try:
             answer: _Array = np.asarray(self._predict(batch.values))
-        except ValueError as error:
-            # scikit-learn's word for rows it cannot take, such as NaN in a linear model.
-            raise ProtocolError(Kind.MISMATCH, first_line(error)) from error
         except Exception as error:
-            raise ProtocolError(
-                Kind.MODEL_FAILED, f"{MODEL_RAISED} {type(error).__name__}: {error}"
-            ) from error
+            raise failure_of(error, *self._named(batch.values)) from error
         return answer
 
 

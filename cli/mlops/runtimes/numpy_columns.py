@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlops.errors import MODEL_RAISED
-from mlops.protocols.base import Kind, Payload, Prediction, ProtocolError
+from mlops.protocols.base import Payload, Prediction
 from mlops.runtimes.base import Batch, Runtime, UnsuitableError
+from mlops.runtimes.failures import failure_of
 from mlops.runtimes.folder import ModelFolder
 from mlops.runtimes.scaling import Step, scaling
 from mlops.runtimes.table import Table, TableBuilder, is_tabular
@@ -77,9 +77,7 @@ class ColumnsRuntime(Runtime):
             for part in self._parts[1:]:
                 scores += part(batch)
         except Exception as error:
-            raise ProtocolError(
-                Kind.MODEL_FAILED, f"{MODEL_RAISED} {type(error).__name__}: {error}"
-            ) from error
+            raise failure_of(error, *self._builder.named(batch)) from error
         classes = self._classes
         if classes is None:
             return scores[:, 0] if scores.shape[1] == 1 else scores

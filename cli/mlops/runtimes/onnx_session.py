@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlops.errors import MODEL_RAISED
-from mlops.protocols.base import Kind, Payload, Prediction, ProtocolError
+from mlops.protocols.base import Payload, Prediction
 from mlops.runtimes.base import Batch, Runtime, UnsuitableError
 from mlops.runtimes.estimators import find_estimator
+from mlops.runtimes.failures import failure_of
 from mlops.runtimes.folder import ModelFolder
 from mlops.runtimes.onnx_conversion import convert
 from mlops.runtimes.table import Table, TableBuilder, is_tabular
@@ -103,9 +103,7 @@ class OnnxRuntime(Runtime):
         try:
             (answer,) = self._session.run([self._output], self._feed(batch))
         except Exception as error:
-            raise ProtocolError(
-                Kind.MODEL_FAILED, f"{MODEL_RAISED} {type(error).__name__}: {error}"
-            ) from error
+            raise failure_of(error, *self._builder.named(batch)) from error
         return self._plain(answer)
 
     def _feed(self, batch: Table) -> dict[str, _Array]:

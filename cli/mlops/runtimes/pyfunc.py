@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlops.errors import MODEL_RAISED, MODEL_REFUSED, InvalidInputError
+from mlops.errors import MODEL_REFUSED, InvalidInputError
 from mlops.protocols.base import (
     Columns,
     Kind,
@@ -31,9 +31,9 @@ from mlops.protocols.base import (
     Whole,
 )
 from mlops.runtimes.base import Batch, Runtime, first_line, refusal_of
+from mlops.runtimes.failures import failure_of
 from mlops.runtimes.folder import ModelFolder
 from mlops.runtimes.frames import FrameBuilder, is_plain
-from mlops.runtimes.irregular import irregularity
 from mlops.runtimes.isolated import IsolatedModel
 from mlops.tables.fit import check, is_whole, misfit_of
 from mlops.tables.signature import Column, Signature, read_signature
@@ -43,10 +43,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.pyfunc import PyFuncModel
 
-#: What code raises for rows that it was not written for, if nothing has checked them before.
-_BAD_ROWS = (TypeError, LookupError, AttributeError, ArithmeticError)
-#: What it raises for other reasons, whatever the rows.
-_NOT_OF_ROWS = (MemoryError, OSError)
 _MOST_SHOWN = 500
 #: MLflow shows the rows, and says in the end what is wrong with them.
 _REASON = re.compile(r".*\bError: ", re.DOTALL)
@@ -168,24 +164,10 @@ class PyfuncRuntime(Runtime):
             raise
         except MlflowException as error:
             raise ProtocolError(Kind.MISMATCH, _reason(error)) from error
-        except ValueError as error:
-            raise ProtocolError(Kind.MISMATCH, first_line(error)) from error
         except Exception as error:
-            raise self._failure(error, batch.rows) from error
+            rows, columns = batch.rows, self._columns
+            raise failure_of(error, rows, columns, checked=self._checked) from error
         return _plain(answer)
-
-    def _failure(self, error: Exception, rows: object) -> ProtocolError:
-        """Return whose fault it is that the model raised: the rows' or its own."""
-        raised = f"{type(error).__name__}: {error}"
-        odd = "" if isinstance(error, _NOT_OF_ROWS) else irregularity(rows, self._columns)
-        if odd:
-            return ProtocolError(
-                Kind.MISMATCH, f"{MODEL_REFUSED}: {odd}; it raised {raised[:_MOST_SHOWN]}"
-            )
-        # Without a signature nothing says whether the rows are wrong or the model is.
-        is_theirs = isinstance(error, _BAD_ROWS) and not self._checked
-        kind = Kind.MISMATCH if is_theirs else Kind.MODEL_FAILED
-        return ProtocolError(kind, f"{MODEL_RAISED} {raised}")
 
     def _input(self, payload: Payload, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Return what the model is called with: rows, and its parameters."""

@@ -73,6 +73,7 @@ class TableBuilder:
     def __init__(self, columns: Sequence[Column]) -> None:
         numbers = [column for column in columns if column.type in _NUMBERS]
         self._flags = [column.name for column in columns if column.type == "boolean"]
+        self._columns = tuple(columns)
         self._names = tuple(column.name for column in columns)
         self.numbers = (*(column.name for column in numbers), *self._flags)
         self.texts = tuple(column.name for column in columns if column.type == "string")
@@ -98,6 +99,11 @@ class TableBuilder:
         if not parts:
             return np.empty((payload.n_rows, 0)), texts
         return (parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)), texts
+
+    def named(self, table: Table) -> tuple[dict[str, Any], tuple[Column, ...]]:
+        """Return the columns (n,) of a table by name, and what the signature says of them."""
+        numbers = zip(self.numbers, table.numbers.T, strict=True)
+        return {**dict(numbers), **dict(zip(self.texts, table.texts, strict=True))}, self._columns
 
     def _records(self, payload: Payload) -> Sequence[Mapping[str, Any]]:
         if isinstance(payload, Records):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlops.errors import MODEL_FAILED
 from mlops.protocols.base import Kind, Prediction, ProtocolError
 from mlops.runtimes.base import Batch, Runtime, UnsuitableError
 from mlops.runtimes.folder import ModelFolder
@@ -77,7 +78,8 @@ class Ensemble:
             config,
         )
         if failed:
-            raise ProtocolError(Kind.MODEL_FAILED, "treelite cannot predict these rows.")
+            said = f"{MODEL_FAILED}: treelite cannot predict these rows."
+            raise ProtocolError(Kind.MODEL_FAILED, said)
         return answer
 
 

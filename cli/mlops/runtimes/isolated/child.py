@@ -38,7 +38,7 @@ _PLAIN = {bool, int, float, str, type(None)}
 # Kinds of arrays whose bytes mean the same everywhere: no objects.
 _RAW = "biufcSUMm"
 _JOIN = 65_536
-# What code raises for rows that it was not written for; as in `mlops.runtimes.pyfunc`.
+# What code raises for rows that it was not written for; as in `mlops.runtimes.failures`.
 _KINDS = (
     ("ValueError", ValueError),
     ("TypeError", TypeError),

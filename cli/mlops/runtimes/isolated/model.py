@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from mlops.errors import InvalidInputError
+from mlops.errors import MODEL_FAILED, InvalidInputError
 from mlops.protocols.base import Kind, ProtocolError
 from mlops.runtimes.isolated import child
 
@@ -208,9 +208,8 @@ class _Child:
             child.send(peer, message)
             answer: list[Any] = child.receive(peer)
         except (EOFError, OSError) as error:
-            raise ProtocolError(
-                Kind.MODEL_FAILED, "The model's process ended before it answered."
-            ) from error
+            said = f"{MODEL_FAILED}: its process ended before it answered."
+            raise ProtocolError(Kind.MODEL_FAILED, said) from error
         except TypeError as error:
             raise ProtocolError(Kind.MISMATCH, f"The rows cannot be sent: {error}.") from error
         finally:

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import orjson
 
-from mlops.errors import InvalidInputError, RemoteError
+from mlops.errors import MODEL_FAILED, InvalidInputError, RemoteError
 from mlops.protocols.base import Kind, Payload, Prediction, ProtocolError
 from mlops.protocols.clients import CLIENT_CODECS
 from mlops.protocols.clients.base import refusal
@@ -131,7 +131,7 @@ class RemoteModel:
         if by_row(prediction, payload.n_rows) is None:
             rows = len(prediction) if isinstance(prediction, list | np.ndarray) else 1
             sizes = f"{rows} rows to a request of {payload.n_rows}"
-            raise ProtocolError(Kind.MODEL_FAILED, f"The model answered {sizes}.")
+            raise ProtocolError(Kind.MODEL_FAILED, f"{MODEL_FAILED}: it answered {sizes}.")
         return prediction
 
     async def probe(self) -> None:

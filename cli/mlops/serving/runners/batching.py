@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from mlops.protocols.base import Kind, Prediction, ProtocolError
-from mlops.runtimes.base import Batch, Runtime, first_line, split
+from mlops.protocols.base import Prediction, ProtocolError
+from mlops.runtimes.base import Batch, Runtime, split
+from mlops.runtimes.failures import own_failure
 
 #: Most rows of one joined call.
 MAX_ROWS = 256
@@ -47,7 +48,7 @@ def infer_one(runtime: Runtime, batch: Batch) -> Result:
     except ProtocolError as error:
         return error
     except Exception as error:  # noqa: BLE001 - whatever a model raises is its own caller's answer
-        return ProtocolError(Kind.MODEL_FAILED, first_line(error))
+        return own_failure(error)
 
 
 def _joined(runtime: Runtime, batches: list[Batch]) -> Sequence[Prediction] | None:

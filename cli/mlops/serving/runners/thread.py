@@ -13,7 +13,8 @@ from threading import Lock
 from typing import Any
 
 from mlops.protocols.base import Kind, Payload, Prediction, ProtocolError
-from mlops.runtimes.base import Batch, Runtime, ServableModel, first_line
+from mlops.runtimes.base import Batch, Runtime, ServableModel
+from mlops.runtimes.failures import own_failure
 from mlops.serving.runners.base import DEADLINE_S, Pending, RunnerStats
 from mlops.serving.runners.batching import MAX_ROWS, Result, infer_together
 
@@ -177,7 +178,7 @@ class ThreadRunner:
         except ProtocolError as error:
             return error
         except Exception as error:  # noqa: BLE001 - whatever a model raises is its caller's answer
-            return ProtocolError(Kind.MODEL_FAILED, first_line(error))
+            return own_failure(error)
 
     def _began(self, calls: Sequence[_Call]) -> None:
         stats = self.stats
