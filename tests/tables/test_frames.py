@@ -10,6 +10,7 @@ from mlops.errors import InvalidInputError
 from mlops.stats.profiles import profile_feature
 from mlops.tables import read_path
 from mlops.tables import reading as module
+from mlops.tables.cells import MISSING
 from mlops.tables.frames import read_frame, values_of
 from mlops.tables.reading import is_table
 from mlops.tables.signature import Column, Signature
@@ -130,3 +131,16 @@ def test_frame_and_table_are_typed_alike(tmp_path: Path, name: str) -> None:
     assert kinds["double"] == "float64"
     assert frame["string"].tolist() == ["01067", "a, b"]
     assert frame["array"].tolist() == [[1, 2], []]
+
+
+def test_only_an_empty_cell_of_a_text_is_missing_in_both(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    cells = [*sorted(MISSING - {""}), ""]
+    path.write_text("string;double;extra\n" + "".join(f"{cell};{cell};NA\n" for cell in cells))
+    frame, table = read_frame(path, KINDS), read_path(path, KINDS)
+    assert values_of(frame["string"]) == table.columns["string"] == [*cells[:-1], None]
+    for name in ("double", "extra"):
+        assert frame[name].isna().all()
+        assert set(table.columns[name]) == {None}
+    profile = profile_feature(values_of(frame["string"]))
+    assert (profile.count, profile.missing) == (len(cells) - 1, 1)

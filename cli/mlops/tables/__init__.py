@@ -17,8 +17,9 @@ number.
   other than mlops. V2's own datatypes would not do: they know no dates, and no nested types.
 
 Without a signature, columns are typed by their cells as `pandas.read_csv` types them. Texts that
-pandas takes for missing values (`NA`, `null`, an empty cell) are null in columns of every type, as
-they are in a scoring server of MLflow.
+pandas takes for missing values (`NA`, `null`, an empty cell) are null, but in a column that the
+signature calls one of texts: there only an empty cell is. The CSV body of a request is read as a
+scoring server of MLflow reads it, with null for such texts in columns of every type.
 
 Nothing here imports pandas or MLflow before it is needed.
 """

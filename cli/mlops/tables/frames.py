@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops.errors import InvalidInputError
-from mlops.tables.cells import typed
+from mlops.tables.cells import MISSING, typed
 from mlops.tables.delimited import separator_of
 from mlops.tables.documents import read_json
 from mlops.tables.reading import file_bytes, is_parquet, unpacked
@@ -78,8 +78,19 @@ def _text(data: bytes, kinds: tuple[tuple[str, str], ...]) -> pd.DataFrame:
         return pd.DataFrame(dict(read_json(text).columns))
     # As text first: what pandas has made a number of, has lost its zeros.
     texts = dict.fromkeys((name for name, kind in kinds if kind in _TEXTUAL), "str")
+    separator = separator_of(text)
     try:
-        return pd.read_csv(io.StringIO(text), sep=separator_of(text), dtype=texts)
+        names = pd.read_csv(io.StringIO(text), sep=separator, nrows=0).columns
+        # As `typed` reads them where rows are sent: `NA` and `null` are texts in a column of texts.
+        strings = {name for name, kind in kinds if kind == "string"}
+        missing = {name: [""] if name in strings else sorted(MISSING) for name in names}
+        return pd.read_csv(
+            io.StringIO(text),
+            sep=separator,
+            dtype=texts,
+            keep_default_na=False,
+            na_values=missing,
+        )
     except (ValueError, OverflowError) as error:
         # What pandas raises for a broken file are kinds of ValueError.
         raise InvalidInputError(f"it cannot be read: {error}") from error
