@@ -290,7 +290,7 @@ def test_a_ramp_in_a_file(
     assert [arm.weight for arm in request.arms] == shares
     assert request.ramp is not None
     assert request.ramp.steps == steps
-    assert request.analysis.guardrails == (("errors", 0.01),)
+    assert request.analysis.guardrails == (("errors", 0.01), ("refusals", 0.01))
     if "auto" in ramp:
         said = request.ramp
         assert (said.every_s, said.advance, said.auto) == (3600.0, "unless-worse", True)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from mlops.consumers.base import Batch, Context
+from mlops.deployment.request import RAMP_GUARDRAILS
 from mlops.errors import ConflictError, NotFoundError
 from mlops.journal.records import Decision, NewOutcome, RevisionEvent
 from mlops.journal.sql import SqlJournal
@@ -42,6 +43,7 @@ class Step:
         percent: Share of the canary.
         n: Requests.
         errors: Share that fail, of the baseline and of the canary.
+        status: Of those that fail.
         slower_ms: How much slower the canary is.
         actual: Share of the canary that was really drawn, if another; per cent.
         ramp: Whether the revision has the ramp.
@@ -50,6 +52,7 @@ class Step:
     percent: float
     n: int = 3_000
     errors: tuple[float, float] = (0.01, 0.01)
+    status: int = 500
     slower_ms: float = 0.0
     actual: float | None = None
     ramp: bool = True
@@ -92,7 +95,7 @@ def fill(
             decisions.append(
                 Decision(
                     nonce, time_ms, number, arm, propensity, 1, int(1000 * latency),
-                    500 if failed else 200, "mlflow",
+                    step.status if failed else 200, "mlflow",
                     unit=unit.to_bytes(8, "big") if sticky else None,
                 )
             )  # fmt: skip
@@ -147,6 +150,25 @@ def test_a_bad_canary_is_rolled_back_before_its_time(
     assert "fails" not in states.values()
     assert f"Guardrail `{metric}`: `b` - `a` = +" in found.reason
     assert "20 is enough" in found.reason
+
+
+@pytest.mark.parametrize(("status", "metric"), [(500, "errors"), (400, "refusals")])
+def test_a_canary_that_answers_nothing_is_rolled_back_without_declared_guardrails(
+    journal: SqlJournal, status: int, metric: str
+) -> None:
+    broken = Step(5.0, 400, errors=(0.05, 1.0), status=status)
+    end = fill(journal, [broken], guardrails=RAMP_GUARDRAILS)
+    found = look_at_ramp(journal, now_ms=end)
+    assert found.decision == "roll back"
+    assert f"Guardrail `{metric}`" in found.reason
+
+
+def test_refusals_that_both_have_do_not_hold_up_a_ramp_without_declared_guardrails(
+    journal: SqlJournal,
+) -> None:
+    usual = Step(5.0, 30_000, errors=(0.01, 0.01), status=400)
+    end = fill(journal, [usual], guardrails=RAMP_GUARDRAILS)
+    assert look_at_ramp(journal, now_ms=end).decision == "advance"
 
 
 def test_what_breaks_under_more_load_is_found(journal: SqlJournal) -> None:

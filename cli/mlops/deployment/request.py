@@ -21,7 +21,7 @@ from mlops.deployment.keeping import KEPT, RAMP, SHADOW, SPLIT, Kept
 from mlops.deployment.runtime_files import deployment_name
 from mlops.deployment.spec_faults import FEEDBACK_KEYS, faults_of
 from mlops.errors import InvalidInputError, UsageError, unreadable
-from mlops.rewards.guardrails import ERRORS
+from mlops.rewards.guardrails import ERRORS, REFUSALS
 from mlops.runtimes import AUTO
 from mlops.settings.needs import RolloutSettings
 from mlops.settings.yaml_text import parse_yaml
@@ -36,8 +36,9 @@ _BASELINE_AND_CANARY = 2
 _WAYS = "`--ab REF REF`, `--model REF`, `--arm name=REF:weight` or `-f SPEC`."
 # `--ramp none` leaves out the project's.
 _NO_RAMP = "none"
-# A ramp that declares no guardrail watches this one: one request in a hundred.
-_RAMP_GUARDRAILS = ((ERRORS, 0.01),)
+#: What a ramp watches that declares no guardrail: one request in a hundred. A canary that raises
+#: `ValueError` for good rows refuses them, and makes no errors.
+RAMP_GUARDRAILS = ((ERRORS, 0.01), (REFUSALS, 0.01))
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +242,7 @@ def _with_ramp(request: DeployRequest, ramp: Mapping[str, Any]) -> DeployRequest
     plan = read_ramp(**ramp, canary_percent=request.arms[1].weight or 0.0)
     analysis = request.analysis
     if not analysis.guardrails:
-        analysis = replace(analysis, guardrails=_RAMP_GUARDRAILS)
+        analysis = replace(analysis, guardrails=RAMP_GUARDRAILS)
     return replace(request, ramp=plan, analysis=analysis)
 
 
