@@ -83,6 +83,11 @@ def test_a_row_of_a_frame_is_one_row(client: Client, server: Server) -> None:
     assert [answer.value] == pytest.approx(_expected(server, "a")[:1], rel=1e-6)
     # A Series without names is an array of values, as before.
     assert body_of(pd.Series([1, 2])) == b'{"inputs":[1,2]}'
+    texts = pd.DataFrame({"text": ["a", "b"]}, index=["ann", "bob"])
+    assert body_of(texts["text"]) == b'{"dataframe_records":[{"ann":"a","bob":"b"}]}'
+    assert body_of(texts[["text"]]) == (
+        b'{"dataframe_split":{"columns":["text"],"data":[["a"],["b"]]}}'
+    )
 
 
 def test_the_value_of_an_answer_with_several_rows_says_where_they_are(client: Client) -> None:

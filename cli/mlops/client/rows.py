@@ -26,7 +26,8 @@ def body_of(rows: object, params: Mapping[str, Any] | None = None) -> bytes:
     Args:
         rows: One row as a mapping or a pandas Series with names; a list of mappings, of lists or
             of values; a pandas or polars frame; a NumPy array; or a body of MLflow's scoring
-            protocol.
+            protocol. A Series whose index has texts only is always one row, also where it is a
+            column of a frame with such an index: that column is sent as `frame[["text"]]`.
         params: Parameters of the model's signature.
 
     Raises:
