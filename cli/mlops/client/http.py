@@ -90,7 +90,8 @@ class Client(_Base):
         Args:
             rows: One row as a mapping or a pandas Series with names; a list of mappings, of lists
                 or of values; a pandas or polars frame; a NumPy array; or a body of MLflow's scoring
-                protocol.
+                protocol. A Series whose index has texts only is always one row; a column
+                is sent as `frame[["text"]]`.
             params: Parameters of the model's signature.
             arm: Arm to force; such a request stays out of the statistics.
             idempotency_key: Two requests with one key get the same arm and are one decision;
