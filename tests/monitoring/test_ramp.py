@@ -344,15 +344,21 @@ def test_a_controller_reads_numbers(
         assert (again.decision, again.evidence) == (look.decision, look.evidence)
 
 
-@pytest.mark.parametrize(("live", "result"), [("b", 1), ("a", -1), ("c", -1)])
+@pytest.mark.parametrize(
+    ("live", "model", "result"),
+    # The canary got all traffic, also under another name; the baseline has it again; another
+    # model has it, also under the canary's name.
+    [("b", "b", 1), ("best", "b", 1), ("a", "a", -1), ("c", "c", -1), ("b", "c", -1)],
+)
 def test_a_controller_is_told_that_a_ramp_is_over(
-    journal: SqlJournal, live: str, result: int
+    journal: SqlJournal, live: str, model: str, result: int
 ) -> None:
-    """Whether the canary got all traffic, the baseline has it again, or another model has it."""
     end = fill(journal, [Step(25.0, 100)])
     asked = partial(verdict_json, journal, alpha=0.05, baseline="", live=True)
     assert json.loads(asked())["finished"] is None
+    arms = {each.name: each for each in spec_of(["a", "b", "c"], [1.0] * 3, "given", "").arms}
     alone = spec_of([live], [1.0], "given", "")
+    alone = replace(alone, arms=(replace(alone.arms[0], model=arms[model].model),))
     journal.record([RevisionEvent(2, end, "live", to_dict(alone))])
     document = json.loads(asked())
     assert (document["result"], document["ramp"]) == (result, None)
@@ -360,6 +366,13 @@ def test_a_controller_is_told_that_a_ramp_is_over(
     assert report.finished is not None
     assert document["finished"] == asdict(report.finished)
     assert (document["finished"]["arm"], document["finished"]["revision"]) == (live, 2)
+
+    # It stays, whatever is deployed alone later.
+    for number, name in enumerate("abc", 3):
+        later = replace(alone, arms=(replace(arms[name], weight=1.0),))
+        journal.record([RevisionEvent(number, end + number, "live", to_dict(later))])
+        document = json.loads(asked())
+        assert (document["result"], document["finished"]["arm"]) == (result, name)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mlops.errors import NotFoundError
 from mlops.journal.records import RevisionEvent
 from mlops.journal.terms import is_spec
-from mlops.spec.deployment import DeploymentSpec, from_dict
+from mlops.spec.deployment import Arm, DeploymentSpec, from_dict
 
 #: Longest time without requests that evidence spans, days.
 MAX_GAP_DAYS = 30.0
@@ -37,12 +37,15 @@ class Finished:
         arm: Its arm.
         model: The model of that, human-readable.
         since_ms: When it first went live, milliseconds since 1970 in UTC.
+        ended_with: Arm of the experiment that got all traffic at its end, whatever was deployed
+            later; empty where another model got it.
     """
 
     revision: int
     arm: str
     model: str
     since_ms: int
+    ended_with: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ def newest_experiment(events: Sequence[RevisionEvent], *, whole: bool = False) -
     live = [event.revision for event in events if is_spec(event)]
     compared = [number for number in live if len(specs[number].arms) > 1]
     newest = live[-1] if len(specs[live[-1]].arms) > 1 or not compared else compared[-1]
-    finished = None if newest == live[-1] else _finished(events, live[-1], specs[live[-1]])
+    finished = None if newest == live[-1] else _finished(events, newest, specs)
     over = _over(finished) if finished else ()
     spec = specs[newest]
     same = tuple(sorted(n for n, its in specs.items() if its.experiment == spec.experiment))
@@ -148,10 +151,23 @@ def _ends(events: Sequence[RevisionEvent]) -> dict[int, int]:
     return ends
 
 
-def _finished(events: Sequence[RevisionEvent], number: int, spec: DeploymentSpec) -> Finished:
-    since_ms = min(e.time_ms for e in events if is_spec(e) and e.revision == number)
-    arm = spec.arms[0]
-    return Finished(number, arm.name, arm.model.label, since_ms)
+def _finished(
+    events: Sequence[RevisionEvent], newest: int, specs: Mapping[int, DeploymentSpec]
+) -> Finished:
+    live = [event for event in events if is_spec(event)]
+    number = live[-1].revision
+    since_ms = min(event.time_ms for event in live if event.revision == number)
+    # What came after it compares nothing, or it would be the newest experiment.
+    at = max(index for index, event in enumerate(live) if event.revision == newest)
+    ended_with = _same_arm(specs[newest], specs[live[at + 1].revision].arms[0])
+    arm = specs[number].arms[0]
+    return Finished(number, arm.name, arm.model.label, since_ms, ended_with)
+
+
+def _same_arm(spec: DeploymentSpec, alone: Arm) -> str:
+    """Name of the arm that has a model, above all one that is also called as it is there."""
+    same = [arm.name for arm in spec.arms if arm.model.identity == alone.model.identity]
+    return alone.name if alone.name in same else next(iter(same), "")
 
 
 def _over(finished: Finished) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ Argo Rollouts and Flagger ask repeatedly, and act on each answer. A number here 
 
 and is ever wrong with probability at most alpha, however often it is read. It is what is known now:
 if it is not acted on, 1 or -1 may become 0 again as more traffic comes. Once one arm is live alone,
-`finished` names it, and the number is final: 1 if it is a candidate, else -1.
+`finished` names it, and the number is final, whatever is deployed after it: 1 if the first that was
+is a candidate, else -1.
 """
 
 from __future__ import annotations
@@ -67,11 +68,8 @@ def of_report(report: Report) -> dict[str, Any]:
 
 
 def _is_candidate(report: Report, live: Finished) -> bool:
-    """Whether what is live alone is an arm of the experiment, and not its baseline."""
-    names = [arm.name for arm in report.arms]
-    if live.arm in names:
-        return live.arm != names[0]
-    return live.model in [arm.version for arm in report.arms[1:]]
+    """Whether the experiment ended with one of its arms, and not with its baseline."""
+    return live.ended_with in [arm.name for arm in report.arms[1:]]
 
 
 def of_ramp(look: RampLook) -> dict[str, Any]:
