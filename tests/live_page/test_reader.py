@@ -34,11 +34,10 @@ def test_it_answers_again_after_it_was_ended(
     journal = SqlJournal(url)
     fill(journal, ["a", "b"], [Stage([0.5, 0.5], 200)], numbers([0, 0]))
     journal.close()
-    (tmp_path / "key").write_bytes(bytes(range(32)))
     about = {
         "deployment": "wine",
         "journal_url": url,
-        "key_file": str(tmp_path / "key"),
+        "key": bytes(range(32)).hex(),
         "alpha": 0.05,
         "baseline": "",
         "consumers": [],

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mlops.audit.sources import journal_events
+from mlops.journal.base import JournalUnavailableError
 from mlops.journal.sql import SqlJournal
+from mlops.journal.writer import JournalWriter
+from mlops.serving.past import Past
+from mlops.serving.revision import load_revision
 from mlops.spec.request_id import fingerprint
 from mlops.spec.server import Launch
 from tests.fixtures_deployment import wait_until
@@ -61,7 +67,7 @@ def test_a_key_that_is_not_the_journals(
     launch = replace(make_launch(tmp_path, served(models)), workers=workers)
     path = tmp_path / "journal.db"
     journal = SqlJournal(launch.journal_url)
-    journal.settle("request ids", "key", fingerprint(bytes(32)), 0)
+    journal.settle("request ids", "key/wine", fingerprint(bytes(32)), 0)
     journal.close()
     refused = Server(launch, tmp_path)
     assert refused.process.wait(timeout=240) == 7, refused.log
@@ -81,7 +87,46 @@ def test_a_key_that_is_not_the_journals(
     # On purpose.
     server = start(replace(launch, new_key=True))
     assert _warnings(server) == []
-    assert server.journal().remembered("request ids", ["key"]) == {"key": fingerprint(KEY)}
+    assert server.journal().remembered("request ids", ["key/wine"]) == {
+        "key/wine": fingerprint(KEY)
+    }
+
+
+def test_a_journal_that_goes_away_between_two_looks_at_the_start(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    """Workers read their past first, and one of them checks the key when all are ready."""
+    launch = make_launch(tmp_path, served(models))
+    journal = _AwayOnce(launch.journal_url)
+    writer = JournalWriter(journal, lambda _: None)
+    live = load_revision(launch.served)
+
+    async def serve() -> None:
+        past = Past(journal, writer, launch, KEY)
+        past.recall(live)
+        following = asyncio.create_task(past.catch_up(lambda: live, lambda _: None))
+        await asyncio.sleep(0)
+        await asyncio.to_thread(past.record_start, live)
+        assert past.fault == "It is away."
+        await asyncio.to_thread(wait_until, lambda: not past.fault)
+        following.cancel()
+
+    asyncio.run(serve())
+    assert journal.remembered("request ids", ["key/wine"]) == {"key/wine": fingerprint(KEY)}
+    writer.close(10.0)
+    journal.close()
+
+
+class _AwayOnce(SqlJournal):
+    """Cannot be read the first time that it is asked for its key."""
+
+    away = True
+
+    def remembered(self, consumer: str, parts: Iterable[str]) -> dict[str, Any]:
+        if self.away:
+            self.away = False
+            raise JournalUnavailableError("It is away.")
+        return super().remembered(consumer, parts)
 
 
 def _warnings(server: Server) -> list[str]:

@@ -286,6 +286,23 @@ def test_a_worker_that_is_told_to_end_refuses_no_request(pair: Server) -> None:
     assert total >= sum(each["requests"] for each in before)
 
 
+def test_a_worker_that_is_started_again_has_the_key_of_the_others(pair: Server) -> None:
+    """The file is read when all start: whoever read it later would call their ids forged."""
+    settle(pair)
+    before = workers(pair)
+    file = Path(pair.state.launch.key_file)
+    file.write_bytes(bytes(32))
+    try:
+        os.kill(before[0]["pid"], signal.SIGKILL)
+        until(lambda: workers(pair)[0]["restarts"] == before[0]["restarts"] + 1)
+        settle(pair)
+        for _ in range(20):
+            assert read(KEY, once(pair.port).request_id).revision
+        assert "was replaced" in "".join(pair.admin("GET", "/status").json["warnings"])
+    finally:
+        file.write_bytes(KEY)
+
+
 def test_they_end_together_and_begin_again(pair: Server) -> None:
     settle(pair)
     pids = [each["pid"] for each in workers(pair)]

@@ -1,7 +1,8 @@
 """`python -P -m mlops.consumers`: run the consumers of one deployment until the input ends.
 
-The first line of the input is a JSON object: `deployment`, `journal_url` (or where to find it) and
-`consumers`, name to options. The process ends when the other end of its input is closed.
+The first line of the input is a JSON object: `deployment`, `journal_url` (or where to find it),
+`key` of the request ids as the server has read it, in hexadecimal, and `consumers`, name to
+options. The process ends when the other end of its input is closed.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def main() -> int:
     asked = json.loads(sys.stdin.readline())
     name = asked["deployment"]
     journal = open_journal(journal_url(asked["journal_url"], name))
-    key = Path(asked["key_file"]).read_bytes() if asked.get("key_file") else b""
+    key = bytes.fromhex(asked.get("key", ""))
     owner = f"{socket.gethostname()}:{os.getpid()}"
     runners = [
         Runner(journal, consumer, made(consumer, Context(name, journal, options, key)), owner)

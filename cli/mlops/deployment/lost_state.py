@@ -7,15 +7,11 @@ new one made silently is noticed when it is too late.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from mlops.deployment.journals import journal_environment, journal_reference
 from mlops.deployment.runtime_files import Places, key_print, read_server_state
 from mlops.errors import InvalidInputError, RemoteError
-from mlops.journal.url import journal_url
+from mlops.journal.url import journal_file, journal_url
 from mlops.settings.needs import DeploymentSettings
-
-_SQLITE = "sqlite:///"
 
 
 def check_nothing_lost(settings: DeploymentSettings, where: Places, *, known: bool) -> None:
@@ -43,8 +39,8 @@ def check_nothing_lost(settings: DeploymentSettings, where: Places, *, known: bo
     moved = said is not None and said.launch.journal_url != reference
     if settings.deploy.new_journal or moved:
         return
-    if reference.startswith(_SQLITE):
-        path = _file(reference)
+    path = journal_file(reference)
+    if path is not None:
         if path.exists() and path.stat().st_size:
             return
         what = f"`{path}`, is {'empty' if path.exists() else 'gone'}"
@@ -69,21 +65,39 @@ def check_key_of_journal(settings: DeploymentSettings, where: Places) -> None:
     Raises:
         ConflictError: It has another, or none yet.
     """
-    from mlops.journal.key_print import different_key, stored_key
+    from mlops.journal.key_print import different_key
 
-    url = _url(settings, where.name, journal_reference(settings, where.name))
-    if settings.deploy.new_key or (url.startswith(_SQLITE) and not _file(url).exists()):
+    if settings.deploy.new_key:
         return
-    try:
-        stored = stored_key(url)
-    except RemoteError:
-        return
+    stored = _stored_key(settings, where)
     if stored is not None and stored != key_print(where):
         raise different_key(where.name, where.key)
 
 
-def _file(reference: str) -> Path:
-    return Path(reference.removeprefix(_SQLITE).partition("?")[0])
+def is_to_rotate(settings: DeploymentSettings, where: Places) -> bool:
+    """Whether `--new-key` means that the file of the key is replaced when a server starts.
+
+    Not where it has another key than the journal: it was put there to continue with. And not for
+    the variable, which stays set for all commands.
+
+    Raises:
+        InvalidInputError: The key cannot be read.
+    """
+    asked = settings.deploy.new_key and settings.origins["deploy.new_key"] == "command line"
+    if not asked or not where.key.exists():
+        return False
+    return _stored_key(settings, where) in (None, key_print(where))
+
+
+def _stored_key(settings: DeploymentSettings, where: Places) -> str | None:
+    """Return the fingerprint that the journal has; None for none, or where it is away."""
+    from mlops.journal.key_print import stored_key
+
+    url = _url(settings, where.name, journal_reference(settings, where.name))
+    try:
+        return stored_key(url, where.name)
+    except RemoteError:
+        return None
 
 
 def _url(settings: DeploymentSettings, name: str, reference: str) -> str:
@@ -94,7 +108,10 @@ def _url(settings: DeploymentSettings, name: str, reference: str) -> str:
 def _is_empty(settings: DeploymentSettings, name: str, reference: str) -> bool:
     """Whether a database answers, and has nothing of a deployment that has served."""
     from mlops.journal.engine import has_events
+    from mlops.journal.null import URL as NO_JOURNAL
 
+    if reference == NO_JOURNAL:
+        return False
     try:
         return not has_events(_url(settings, name, reference))
     except RemoteError:

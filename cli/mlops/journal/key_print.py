@@ -13,17 +13,20 @@ from mlops.errors import ConflictError
 from mlops.journal.base import JournalUnavailableError, Memory
 from mlops.journal.engine import has, reading
 from mlops.journal.memory import remembered
+from mlops.journal.null import URL as NO_JOURNAL
 from mlops.journal.schema import consumer_state
+from mlops.journal.url import journal_file
 
 # As the state of a consumer, which older versions keep as it is.
-_CONSUMER, _PART = "request ids", "key"
+_CONSUMER = "request ids"
 
 
-def is_key_of(journal: Memory, own: str, *, adopt: bool, now_ms: int) -> bool:
+def is_key_of(journal: Memory, name: str, own: str, *, adopt: bool, now_ms: int) -> bool:
     """Whether the request ids of a journal are made with a key; record it if it has none yet.
 
     Args:
         journal: That the server writes.
+        name: Of the deployment: others may write the same file.
         own: Fingerprint of its key.
         adopt: Whether to record it in place of another.
         now_ms: Now, milliseconds since 1970 in UTC.
@@ -31,28 +34,41 @@ def is_key_of(journal: Memory, own: str, *, adopt: bool, now_ms: int) -> bool:
     Raises:
         RemoteError: The journal cannot be read; or not be written, where another is recorded.
     """
-    stored = journal.remembered(_CONSUMER, [_PART]).get(_PART)
+    part = _part(name)
+    stored = journal.remembered(_CONSUMER, [part]).get(part)
     if stored is None:
         # Where there is no space for it the next start tries again.
         with contextlib.suppress(JournalUnavailableError):
-            stored = journal.settle(_CONSUMER, _PART, own, now_ms)
+            stored = journal.settle(_CONSUMER, part, own, now_ms)
     if adopt and stored not in (None, own):
-        journal.remember(_CONSUMER, {_PART: own}, now_ms)
+        journal.remember(_CONSUMER, {part: own}, now_ms)
     return adopt or stored in (None, own)
 
 
-def stored_key(url: str) -> str | None:
+def stored_key(url: str, name: str) -> str | None:
     """Return the fingerprint that the journal behind `url` has, None for none; create nothing.
+
+    Args:
+        url: Of the journal, with its password.
+        name: Of the deployment.
 
     Raises:
         InvalidInputError: The URL is not a database URL, or its driver is not installed.
         RemoteError: The database cannot be reached.
     """
+    file = journal_file(url)
+    if url == NO_JOURNAL or (file is not None and not file.exists()):
+        return None
+    part = _part(name)
     with reading(url) as connection:
         if not has(connection, consumer_state):
             return None
-        found: str | None = remembered(connection, _CONSUMER, [_PART]).get(_PART)
+        found: str | None = remembered(connection, _CONSUMER, [part]).get(part)
         return found
+
+
+def _part(name: str) -> str:
+    return f"key/{name}"
 
 
 def different_key(name: str, path: Path) -> ConflictError:

@@ -46,10 +46,20 @@ def journal_folder(url: str) -> Path | None:
     PosixPath('a')
     >>> journal_folder("postgresql+psycopg://db.example/mlops")
     """
+    file = journal_file(url)
+    return None if file is None else file.parent
+
+
+def journal_file(url: str) -> Path | None:
+    """Return a journal's file; None where it has none on this machine.
+
+    >>> journal_file("sqlite+pysqlite:///a/b.db?timeout=5")
+    PosixPath('a/b.db')
+    """
     parsed = _parse(url)
     if parsed is None or parsed.get_backend_name() != "sqlite" or not parsed.database:
         return None
-    return Path(parsed.database).parent
+    return Path(parsed.database)
 
 
 def has_password(url: str) -> bool:

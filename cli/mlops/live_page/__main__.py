@@ -101,7 +101,7 @@ def _source(about: dict[str, Any], line: _Line) -> Source:
     return Source(
         deployment=about["deployment"],
         journal=journal,
-        key=Path(about["key_file"]).read_bytes(),
+        key=bytes.fromhex(about["key"]),
         alpha=about["alpha"],
         baseline=about["baseline"],
         consumers=tuple(about["consumers"]),

@@ -49,10 +49,11 @@ class Alone:
         public = process.server()
         private = make_server(Admin(self).application())
         self._servers = [public, private]
-        await process.listen_grpc()
         with unix_socket(Path(process.launch.socket)) as control:
             process.started_ms = now_ms()
+            # Before it listens anywhere: with the wrong key it must not answer.
             await process.revisions.record_start()
+            await process.listen_grpc()
             tell(self._state())
             _LOG.info("serving %s at %s", process.launch.name, where(process.launch))
             try:

@@ -41,7 +41,7 @@ class ConsumerProcess:
         deployment: Name of the deployment.
         journal_url: Where its journal is, or where to find out.
         consumers: Name to options; without any nothing runs.
-        key_file: File with the deployment's key.
+        key: Of the deployment's request ids; it goes through the pipe only.
 
     Attributes:
         progress: How far each was some seconds ago.
@@ -55,13 +55,13 @@ class ConsumerProcess:
         deployment: str,
         journal_url: str,
         consumers: Mapping[str, Mapping[str, Any]],
-        key_file: str = "",
+        key: bytes = b"",
     ) -> None:
         self._journal = journal
         self._asked = {
             "deployment": deployment,
             "journal_url": journal_url,
-            "key_file": key_file,
+            "key": key.hex(),
             "consumers": {name: dict(options) for name, options in consumers.items()},
         }
         self.progress: list[Progress] = []

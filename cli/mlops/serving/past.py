@@ -57,6 +57,7 @@ class Past:
         self._writer = writer
         self._launch = launch
         self._print = fingerprint(key)
+        self._starts = False
         self.specs: dict[int, DeploymentSpec] = {}
         self.fault = ""
         self.warning = ""
@@ -86,14 +87,18 @@ class Past:
     async def catch_up(
         self, get: Callable[[], LiveRevision], put: Callable[[LiveRevision], None]
     ) -> None:
-        """Try again until earlier revisions are known.
+        """Try again, until cancelled, whenever earlier revisions or the key are not known yet.
+
+        Of several workers one checks the key, when all are ready: that may fail later.
 
         Args:
             get: Returns the live revision.
             put: Takes the same with the first arms of sticky units.
         """
-        while self.fault:
+        while True:
             await asyncio.sleep(_RETRY_S)
+            if not self.fault:
+                continue
             live = get()
             found = await asyncio.to_thread(self.recall, live)
             if not self.fault:
@@ -177,7 +182,11 @@ class Past:
         """
         try:
             same = is_key_of(
-                self._journal, self._print, adopt=self._launch.new_key, now_ms=_now_ms()
+                self._journal,
+                self._launch.name,
+                self._print,
+                adopt=self._launch.new_key,
+                now_ms=_now_ms(),
             )
         except RemoteError as error:
             self.fault = self.fault or error.message
@@ -186,6 +195,9 @@ class Past:
             raise different_key(self._launch.name, Path(self._launch.key_file))
 
     def _check_key_late(self) -> None:
+        if self._launch.new_key and not self._starts:
+            # The worker that records the start stores it; others might replace a newer one.
+            return
         try:
             self.check_key()
         except ConflictError as error:
@@ -199,6 +211,7 @@ class Past:
         Raises:
             ConflictError: The journal has request ids of another key; it must not serve.
         """
+        self._starts = True
         self.check_key()
         facts = self._facts("started", live)
         try:

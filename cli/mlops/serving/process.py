@@ -83,6 +83,7 @@ class Process:
         launch: How to start it, with the port that it really has.
         settled: Awaited before feedback is stored, until what other processes answered is too.
         places: Where the requests of each key are counted, by all processes.
+        key: The key of its request ids; None to read the file of the launch.
 
     Raises:
         InvalidInputError: A model cannot be served.
@@ -93,8 +94,9 @@ class Process:
         launch: Launch,
         settled: Callable[[], Awaitable[None]] | None = None,
         places: Places | None = None,
+        key: bytes | None = None,
     ) -> None:
-        key = read_key(launch.key_file)
+        key = read_key(launch.key_file) if key is None else key
         self.gate = open_gate(launch, places)
         check_revocable(launch.tls, launch.grpc_port)
         self.tls = ServerTls(launch.tls) if launch.tls else None
@@ -122,7 +124,7 @@ class Process:
         self.plane = DataPlane(live, key, recorder)
         self._watch = Watch(self.plane, self._metrics)
         self._consumers = ConsumerProcess(
-            self._journal, launch.name, launch.journal_url, consumers_of(launch), launch.key_file
+            self._journal, launch.name, launch.journal_url, consumers_of(launch), key
         )
         self._metrics.consumers = self._consumers
         self._consuming: asyncio.Task[None] | None = None
@@ -178,6 +180,7 @@ class Process:
             self.gate,
             self._explainer,
             lambda: self.warnings,
+            self._key,
             counts,
         )
         return App(
@@ -344,8 +347,11 @@ class Process:
         return [*([told] if fault else []), *key, *open_door, *lists, *self._consumers.warnings]
 
     def _of_key(self) -> list[str]:
-        """Say that the file of the key was replaced, which only a restart reads."""
+        """Say that the file of the key is gone or was replaced, which only a restart reads."""
         path = self.launch.key_file
+        if not Path(path).exists():
+            gone = f"`{path}`, the file of the key, is gone. This server still has the key; "
+            return [f"{gone}put the file back from a backup before a restart, which fails without."]
         with contextlib.suppress(InvalidInputError):
             if read_key(path) != self._key:
                 return [f"`{path}` was replaced. This server uses the key before until a restart."]

@@ -25,7 +25,6 @@ from mlops.serving.pages import Pages
 from mlops.serving.report import LiveReport
 from mlops.serving.revision import LiveRevision
 from mlops.serving.same_rows import SameRows
-from mlops.serving.secret_files import read_key
 from mlops.spec.server import Launch
 
 
@@ -55,6 +54,7 @@ class PublicPages:
         gate: Gate,
         explainer: Explainer,
         warnings: Callable[[], list[str]],
+        key: bytes,
         counts: Callable[[], Awaitable[Counts]] | None = None,
     ) -> None:
         self._launch, self._journal, self._plane, self._metrics = launch, journal, plane, metrics
@@ -65,8 +65,8 @@ class PublicPages:
             counts,
         )
         self._same_rows = SameRows(plane)
-        self.sessions = Sessions(gate, read_key(launch.key_file), launch.name)
-        self._live_page = self._make_live_page()
+        self.sessions = Sessions(gate, key, launch.name)
+        self._live_page = self._make_live_page(key)
 
     def application(self) -> Starlette:
         """Return the ASGI application of these pages."""
@@ -87,13 +87,13 @@ class PublicPages:
         """End what is sent to viewers of the live page."""
         self._live_page.close()
 
-    def _make_live_page(self) -> LivePage:
+    def _make_live_page(self, key: bytes) -> LivePage:
         """Return the pages under `/ui`."""
         launch = self._launch
         about = {
             "deployment": launch.name,
             "journal_url": launch.journal_url,
-            "key_file": launch.key_file,
+            "key": key.hex(),
             "alpha": launch.alpha,
             "baseline": launch.baseline,
             "consumers": list(consumers_of(launch)),

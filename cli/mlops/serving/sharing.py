@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from mlops.serving.access.buckets import Places
@@ -20,9 +20,11 @@ class Shared:
         sockets: On which they listen, one for each.
         pools: Of the libraries that were imported, see `workers.preload`.
         places: Where the requests of each key are counted.
+        key: Of the request ids. A worker that is started again must not read another one.
     """
 
     launch: Launch
     sockets: Sequence[socket.socket]
     pools: Any
     places: Places
+    key: bytes = field(repr=False)
