@@ -91,7 +91,7 @@ def test_a_key_that_was_replaced(both: tuple[Shop, Shop]) -> None:
     one.where.key.write_bytes(bytes(32))
     (warning,) = warnings(one)
     assert "was replaced" in warning
-    assert "mlops stop wine" in one.ok(*_AB).out
+    assert "has read another key" in one.ok(*_AB).err
     assert any("mlops stop wine" in text for text in one.ok(*_AB, "--json").document["warnings"])
     assert fates(one, request_id) == 200
 
@@ -102,12 +102,12 @@ def test_a_key_that_was_replaced(both: tuple[Shop, Shop]) -> None:
         assert "is not the key" in refused.error["message"]
     # The journal of an older version has no fingerprint; it gets that of the next start.
     journal = SqlJournal(one.environ["MLOPS_JOURNAL_URL"])
-    assert journal.remembered("request ids", ["key"]) == {"key": fingerprint(key)}
-    assert key.hex() not in json.dumps(journal.remembered("request ids", ["key"]))
+    assert journal.remembered("request ids", ["key/wine"]) == {"key/wine": fingerprint(key)}
+    assert key.hex() not in json.dumps(journal.remembered("request ids", ["key/wine"]))
     # On purpose.
     one.ok(*_AB, "--new-key")
     assert warnings(one) == []
-    assert journal.remembered("request ids", ["key"]) == {"key": fingerprint(bytes(32))}
+    assert journal.remembered("request ids", ["key/wine"]) == {"key/wine": fingerprint(bytes(32))}
     journal.close()
     assert fates(one, request_id) == 400
     one.ok("stop")
@@ -116,3 +116,47 @@ def test_a_key_that_was_replaced(both: tuple[Shop, Shop]) -> None:
     two.where.folder.mkdir(parents=True, exist_ok=True)
     two.where.key.write_bytes(key)
     assert two.run(*_AB).code == 7
+
+
+def test_a_new_key_for_one_that_has_become_known(both: tuple[Shop, Shop]) -> None:
+    one, two = both
+    one.ok(*_AB)
+    request_id, _ = one.ask()
+    key = one.where.key.read_bytes()
+    # A server that runs would not read it; pods have it from a Secret.
+    refused = one.run(*_AB, "--new-key", "--json")
+    assert (refused.code, "mlops stop wine" in refused.error["hint"]) == (7, True)
+    refused = one.run(*_AB, "--target", "kubernetes", "--new-key", "--json")
+    assert (refused.code, "MLOPS_DEPLOY_NEW_KEY" in refused.error["hint"]) == (2, True)
+
+    one.where.key.unlink()
+    (warning,) = warnings(one)
+    assert "is gone" in warning
+    assert "back from a backup" in one.ok(*_AB).err
+    one.where.key.write_bytes(key)
+
+    one.ok("stop")
+    said = one.ok(*_AB, "--new-key", "--dry-run")
+    assert "A new key is made" in said.out + said.err
+    assert one.where.key.read_bytes() == key
+    one.ok(*_AB, "--new-key")
+    new = one.where.key.read_bytes()
+    assert new != key
+    (aside,) = one.where.folder.glob("wine.key.until-*")
+    assert aside.read_bytes() == key
+    assert fates(one, request_id) == 400
+    assert warnings(one) == []
+
+    # A file that differs was put there to continue with.
+    one.ok("stop")
+    one.where.key.write_bytes(key)
+    said = one.ok(*_AB, "--new-key")
+    assert "is kept" in said.out + said.err
+    assert one.where.key.read_bytes() == key
+    assert fates(one, request_id) == 200
+
+    # Deployments of other names have keys of their own.
+    two.ok(*_AB, "--name", "other")
+    assert one.where.key.read_bytes() not in [
+        path.read_bytes() for path in two.where.folder.glob("*.key")
+    ]

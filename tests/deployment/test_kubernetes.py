@@ -256,6 +256,12 @@ def test_no_command_carries_a_secret() -> None:
     assert all("from-literal" not in command for command in made.before_apply)
 
 
+def test_a_deployment_that_was_on_this_machine_keeps_its_key() -> None:
+    made = Kubernetes().render(spec(1.0), replace(options(), key_file="/my shop/wine.key"))
+    (command,) = (each for each in made.before_apply if "create secret" in each)
+    assert "--from-file=request-id-key='/my shop/wine.key' --from-file=token=<(" in command
+
+
 # The image
 
 

@@ -169,6 +169,19 @@ def test_json_is_one_document(cli: Cli, tmp_path: Path) -> None:
         assert len(document["next_commands"]) == 3
 
 
+def test_a_secret_gets_the_key_that_is_here(cli: Cli, tmp_path: Path, project: Path) -> None:
+    key = project / ".mlops/run/wine.key"
+    key.parent.mkdir(parents=True, exist_ok=True)
+    words = [word if word != "seldon" else "kubernetes" for word in SELDON]
+    for content, printed in ((bytes(32), str(key)), (b"short", "<(head -c 32 /dev/urandom)")):
+        key.write_bytes(content)
+        document = json.loads(cli(*words, "--render", tmp_path / "made", "--json")[1])
+        (command,) = (each for each in document["next_commands"] if "create secret" in each)
+        assert f"--from-file=request-id-key={printed}" in command
+        assert any("has 5 bytes" in note for note in document["notes"]) == (content == b"short")
+    key.unlink()
+
+
 def test_json_goes_with_a_dash(cli: Cli) -> None:
     document = json.loads(cli(*SELDON, "--render", "-", "--json")[1])
     assert yaml.safe_load(document["files"][0]["text"])["metadata"]["name"] == "wine"

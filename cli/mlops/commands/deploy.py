@@ -173,6 +173,8 @@ def deploy(
         "--tls-client-ca": tls_client_ca,
         "--tls-client-crl": tls_client_crl,
         "--insecure-no-auth": insecure_no_auth,
+        "--new-key": new_key,
+        "--new-journal": new_journal,
     }
     of_files = {
         "--render": render,

@@ -19,6 +19,7 @@ from mlops.deployment.manifest_files import RenderedFile, default_folder, files_
 from mlops.deployment.manifests import render_options
 from mlops.deployment.option_rules import STDOUT, check_choices
 from mlops.deployment.request import DeployRequest
+from mlops.deployment.runtime_files import places, read_key
 from mlops.deployment.targets import Rendered, RenderOptions
 from mlops.deployment.targets.contract import (
     FILES,
@@ -30,7 +31,7 @@ from mlops.deployment.targets.contract import (
     TargetStatus,
     TargetStopped,
 )
-from mlops.errors import UsageError
+from mlops.errors import InvalidInputError, UsageError
 from mlops.registry.details import Details, read_details
 from mlops.settings.needs import RolloutSettings
 from mlops.spec.deployment import DeploymentSpec
@@ -248,7 +249,16 @@ def gather(
     target.check(spec, options)
     say("Reading signatures")
     details, unread = read_models(settings, spec, read)
-    return spec, replace(options, details=details), [*notes, *unread]
+    where = places(settings, spec.name)
+    key = ""
+    try:
+        key = str(where.key) if read_key(where) is not None else ""
+    except InvalidInputError as error:
+        unread = [
+            *unread,
+            f"{error.message} A Secret that a printed command makes gets another key.",
+        ]
+    return spec, replace(options, details=details, key_file=key), [*notes, *unread]
 
 
 def to_write(

@@ -18,6 +18,7 @@ from types import FrameType
 from mlops.deployment.access import access_of, tls_of
 from mlops.deployment.admin_client import answers, swap
 from mlops.deployment.journals import journal_environment, journal_reference
+from mlops.deployment.lost_state import is_to_rotate
 from mlops.deployment.runtime_files import (
     Places,
     is_alive,
@@ -27,6 +28,7 @@ from mlops.deployment.runtime_files import (
     make_token,
     places,
     read_server_state,
+    set_key_aside,
     socket_path,
     unreadable,
 )
@@ -165,6 +167,8 @@ def make_launch(
     season_ms(settings.watch.season)
     check_webhook(settings.watch.webhook)
     settings.make_home()
+    if is_to_rotate(settings, where):
+        set_key_aside(where)
     make_key(where)
     host, port = _address(settings, where)
     access, tls = access_of(settings, where), tls_of(settings, where)

@@ -17,7 +17,7 @@ from mlops.deployment.runtime_files import (
 )
 from mlops.deployment.status import Status, log_lines, status
 from mlops.deployment.targets.contract import SERVER, Again, How, OptionGroup, Talk
-from mlops.errors import ConflictError, UsageError
+from mlops.errors import ConflictError, InvalidInputError, UsageError
 
 if TYPE_CHECKING:
     from mlops.deployment.local_revision import Deployed, Prepared
@@ -96,8 +96,9 @@ class Local:
         prepared = prepare(settings, spec, dry_run=how.dry_run)
         plan = prepared.plan
         check_base(wanted.based_on, prepared.live, plan.before, spec)
+        _check_stopped(settings, spec.name)
         restart = _of_new_key(settings, spec.name)
-        notes += _sums(spec) + ((restart,) if restart else ())
+        notes += _sums(spec) + ((restart,) if restart else ()) + _choice_of_key(settings, spec.name)
         plan = replace(plan, notes=notes, kept=kept_lines(wanted, spec))
         intent = Intent(action="deploy", spec=spec, given=wanted.given)
         return LocalPlan(settings, replace(prepared, plan=plan), intent, restart)
@@ -195,12 +196,57 @@ def _of_new_key(settings: RolloutSettings, name: str) -> str:
 
     where = places(settings, name)
     state = running(where)
-    if state is None or state.launch.key_print in ("", key_print(where)):
+    if state is None or not state.launch.key_print:
         return ""
+    try:
+        now = key_print(where)
+    except InvalidInputError as error:
+        return f"{error.message} The server that runs has it; it will not start again without."
+    if now == state.launch.key_print:
+        return ""
+    if not now:
+        return (
+            f"The file of the key, `{where.key}`, is gone. The server of `{name}` that runs still "
+            "has the key: put the file back from a backup before a restart, which fails without."
+        )
     return (
         f"The server of `{name}` has read another key than is in `{where.key}` now, and uses that "
         f"until it is restarted: `mlops stop {name}`, then `mlops start {name}`."
     )
+
+
+def _check_stopped(settings: RolloutSettings, name: str) -> None:
+    """Refuse another key where a server runs, which would not read it.
+
+    Raises:
+        ConflictError: It runs.
+    """
+    asked = settings.deploy.new_key and settings.origins["deploy.new_key"] == "command line"
+    if asked and is_alive(places(settings, name)):
+        raise ConflictError(
+            f"The server of `{name}` runs, and reads its key when it starts.",
+            hint=f"`mlops stop {name}`, then the same with `--new-key`.",
+        )
+
+
+def _choice_of_key(settings: RolloutSettings, name: str) -> tuple[str, ...]:
+    """Say which key `--new-key` means, where there is one."""
+    from mlops.deployment.lost_state import is_to_rotate
+
+    where = places(settings, name)
+    if not settings.deploy.new_key or is_alive(where) or not where.key.exists():
+        return ()
+    if is_to_rotate(settings, where):
+        text = (
+            f"A new key is made; the one before stays in the folder as `{where.key.name}.until-…`. "
+            "Feedback for predictions from before is refused."
+        )
+    else:
+        text = (
+            f"The key in `{where.key}` is kept, as the journal has the fingerprint of another. "
+            "Feedback for predictions with that one is refused."
+        )
+    return (text,)
 
 
 def _watched(settings: RolloutSettings) -> bool:

@@ -55,7 +55,13 @@ def check_options(
         says = f"goes with `--target {LOCAL}` only, not with `{target}`"
     else:
         says = f"is about a cluster, and `--target {target}` only renders files"
-    raise UsageError(f"{one_of(wrong)} {says}.", hint=f"Leave {one_of(wrong)} out.")
+    hint = f"Leave {one_of(wrong)} out."
+    if "--new-key" in wrong:
+        hint += (
+            " On a cluster, replace `request-id-key` of the Secret and set the variable "
+            "`MLOPS_DEPLOY_NEW_KEY=true` of the pods for one start."
+        )
+    raise UsageError(f"{one_of(wrong)} {says}.", hint=hint)
 
 
 def check_target(name: str) -> None:

@@ -234,12 +234,43 @@ def make_key(where: Places) -> None:
     _write_secret(where.key, secrets.token_bytes(KEY_BYTES))
 
 
+def set_key_aside(where: Places) -> None:
+    """Rename the deployment's key, so that `make_key` makes another; ids of the old one need it."""
+    now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    where.key.rename(where.key.with_name(f"{where.key.name}.until-{now}"))
+
+
 def key_print(where: Places) -> str:
-    """Return the fingerprint of the deployment's key as its file is now; empty without one."""
+    """Return the fingerprint of the deployment's key as its file is now; empty without one.
+
+    Raises:
+        InvalidInputError: See `read_key`.
+    """
+    key = read_key(where)
+    return fingerprint(key) if key is not None else ""
+
+
+def read_key(where: Places) -> bytes | None:
+    """Return the deployment's key as its file is now; None without one.
+
+    Raises:
+        InvalidInputError: It cannot be read, or has another length.
+    """
     try:
-        return fingerprint(where.key.read_bytes())
+        key = where.key.read_bytes()
     except FileNotFoundError:
-        return ""
+        return None
+    except OSError as error:
+        raise InvalidInputError(
+            f"The key `{where.key}` cannot be read: {error.strerror}.",
+            hint="It is for the user who deployed; run the command as that user.",
+        ) from error
+    if len(key) != KEY_BYTES:
+        raise InvalidInputError(
+            f"The key `{where.key}` has {len(key)} bytes, not {KEY_BYTES}.",
+            hint="Put it back from a backup.",
+        )
+    return key
 
 
 def make_token(where: Places) -> None:

@@ -87,8 +87,8 @@ NewKey = Annotated[
     bool,
     typer.Option(
         "--new-key",
-        help="Continue with another key where the deployment's is lost, or is not that of its "
-        "journal; feedback for earlier predictions is then refused.",
+        help="Start with a new key, or with the one in `.mlops/run` where the journal has another; "
+        "feedback for earlier predictions is then refused.",
         rich_help_panel=_SERVER,
     ),
 ]

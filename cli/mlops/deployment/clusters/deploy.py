@@ -150,8 +150,8 @@ def _carry_out(
     on_wait: Say,
 ) -> None:
     plan, manifests = prepared.plan, prepared.manifests
-    own = places(settings, plan.after.name).key
-    make_key(cluster, plan.place.target, plan.after, manifests.options, own)
+    where = places(settings, plan.after.name)
+    make_key(cluster, plan.place.target, plan.after, manifests.options, where)
     if plan.kind == "nothing" and not wait:
         return
     differs = {change.ref for change in plan.objects if change.action in ("create", "update")}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
 from mlops.cluster import Cluster, Manifest, get
 from mlops.cluster.objects import create, ref_of
+from mlops.deployment.runtime_files import Places, read_key
 from mlops.deployment.targets import RenderOptions, platform_of
 from mlops.errors import ConflictError, NotAllowedError, NotFoundError
 from mlops.spec.deployment import DeploymentSpec
@@ -41,7 +41,7 @@ def check_namespace(cluster: Cluster) -> None:
 
 
 def make_key(
-    cluster: Cluster, target: str, spec: DeploymentSpec, options: RenderOptions, own: Path
+    cluster: Cluster, target: str, spec: DeploymentSpec, options: RenderOptions, where: Places
 ) -> None:
     """Create the Secret with the key of the request ids and the token of callers.
 
@@ -54,7 +54,10 @@ def make_key(
         target: Name of the target.
         spec: Of the deployment.
         options: Of its manifests.
-        own: File of the key that it had on this machine, which it keeps; it need not be there.
+        where: Has the key that it had on this machine, if it was here; it keeps that.
+
+    Raises:
+        InvalidInputError: That key cannot be read, or has another length.
     """
     ref = key_secret(target, spec, options)
     if ref is None or get(cluster, ref, metadata_only=True) is not None:
@@ -64,7 +67,7 @@ def make_key(
         "app.kubernetes.io/instance": spec.name,
         "app.kubernetes.io/managed-by": "mlops",
     }
-    data = {_KEY: own.read_bytes() if own.exists() else secrets.token_bytes(KEY_BYTES)}
+    data = {_KEY: read_key(where) or secrets.token_bytes(KEY_BYTES)}
     if not options.kubernetes.insecure_no_auth:
         data[_TOKEN] = secrets.token_urlsafe(32).encode()
     try:

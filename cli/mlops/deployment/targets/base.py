@@ -43,6 +43,7 @@ class RenderOptions:
         season: Period of the traffic, `day` or `week`; empty for none.
         tracking_uri: Address of the MLflow server, empty if a cluster could not reach it.
         endpoint_url: Address of the artifact store's server; empty for the provider's own.
+        key_file: File with the key of its request ids on this machine; empty without one.
         cluster: What all manifests have in common.
         auth: Whose signed tokens the bundled server takes.
         monitoring: For `--with monitoring`.
@@ -66,6 +67,7 @@ class RenderOptions:
     season: str = ""
     tracking_uri: str = ""
     endpoint_url: str = ""
+    key_file: str = ""
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)
     monitoring: MonitoringSettings = field(default_factory=MonitoringSettings)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -411,9 +412,11 @@ def secrets(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
     namespace = f" -n {options.cluster.namespace}" if options.cluster.namespace else ""
     if not own.key_secret:
         more = " --from-file=token=<(head -c 32 /dev/urandom | base64 | tr -d '\\n')"
+        # Of a deployment that was on this machine: with another key its pods do not start.
+        key = shlex.quote(options.key_file) if options.key_file else "<(head -c 32 /dev/urandom)"
         yield (
             f"kubectl create secret generic {spec.name}-mlops{namespace} "
-            "--from-file=request-id-key=<(head -c 32 /dev/urandom)"
+            f"--from-file=request-id-key={key}"
             f"{'' if own.insecure_no_auth else more}"
         )
     if options.postgresql and not own.journal_secret:
