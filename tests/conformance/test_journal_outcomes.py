@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, event, text
 
+from mlops.journal import joining, rows
 from mlops.journal.base import Journal
 from mlops.journal.records import (
     WHOLE_REQUEST,
@@ -60,6 +61,80 @@ def test_what_has_not_one_value_for_each_row_or_output_is_not_stored(journal: Jo
     assert {each.fate for each in stored} == {Fate.MISFIT}
     assert [(each.n_rows, each.prediction) for each in stored[1:3]] == [(1, [2.5, 1.0]), (2, 1.5)]
     assert list(journal.observations()) == []
+
+
+def list_of(number: int, truths: list[Any], reward: float | None = None) -> list[NewOutcome]:
+    """The outcomes of one list, without those that are null."""
+    return [
+        replace(outcome(number, row=row, reward=reward, truth=truth), of_rows=len(truths),
+                of_list=truths, outputs_of=lambda _: ("a", "b"))
+        for row, truth in enumerate(truths)
+        if truth is not None or reward is not None
+    ]  # fmt: skip
+
+
+def test_a_list_is_read_as_the_outputs_of_one_row_where_it_is_stored(journal: Journal) -> None:
+    batch = [*list_of(1, [3.0, 4.0]), *list_of(1, [3.0, 4.0]), *list_of(1, [3.0, 5.0])]
+    decisions = [decision(1, predictions=[[2.5, 1.0]]), decision(2, predictions=[[0, 1]])]
+    found = [Fate.ACCEPTED, Fate.PART, Fate.DUPLICATE, Fate.PART, Fate.CONFLICT, Fate.PART]
+    assert fates(journal, batch, decisions) == found
+    assert fates(journal, list_of(2, [1.0, 1.0], reward=0.5)) == [Fate.ACCEPTED, Fate.PART]
+    truth = {"b": 1.0, "a": 2.0}
+    assert fates(journal, list_of(1, [truth, truth])) == [Fate.MISFIT, Fate.PART]
+    assert fates(journal, list_of(1, [truth])) == [Fate.CONFLICT]
+    seen: list[Any] = [(o.row, o.truth, o.reward) for o in journal.observations()]
+    assert seen == [(0, [3.0, 4.0], None), (0, [1.0, 1.0], 0.5)]
+
+
+def test_a_list_that_lacks_an_output_is_no_truth(journal: Journal) -> None:
+    decisions = [decision(1, predictions=[[2.5, 1.0]])]
+    nulls = list_of(1, [None, None], reward=0.5)
+    assert fates(journal, nulls, decisions) == [Fate.MISFIT, Fate.PART]
+    assert fates(journal, list_of(1, [5.0, None], reward=1.0)) == [Fate.MISFIT, Fate.PART]
+    # Two lists about one request are not one.
+    batch = [*list_of(1, [5.0, None]), *list_of(1, [None, 6.0])]
+    assert fates(journal, batch) == [Fate.MISFIT, Fate.MISFIT]
+    assert list(journal.observations()) == []
+
+
+def test_a_list_is_not_the_truth_of_probabilities(journal: Journal) -> None:
+    decisions = [decision(1, predictions=[[0.25, 0.75]])]
+    assert fates(journal, list_of(1, ["a", "b"]), decisions) == [Fate.MISFIT, Fate.PART]
+    assert fates(journal, [outcome(1, row=0, reward=None, truth=[0.0, 1.0])]) == [Fate.ACCEPTED]
+
+
+def test_a_list_is_refused_as_a_whole(journal: Journal) -> None:
+    decisions = [decision(1, n_rows=2, predictions=[[2.5, 1.0], [2.5, 1.0, 3.0]])]
+    assert fates(journal, list_of(1, [[1.0, 2.0]] * 2), decisions) == [Fate.MISFIT, Fate.PART]
+    assert list(journal.observations()) == []
+
+
+def test_truths_by_name_are_stored_in_the_order_of_the_outputs(journal: Journal) -> None:
+    decisions = [decision(1, n_rows=2, predictions=[[2.5, 1.0]] * 2)]
+    named: list[Any] = [{"b": 1.0, "a": 2.0}, {"a": 3.0, "b": 4.0}]
+    assert fates(journal, list_of(1, named), decisions) == [Fate.ACCEPTED] * 2
+    assert fates(journal, list_of(1, [{"a": 1.0, "c": 2.0}] * 2)) == [Fate.MISFIT, Fate.PART]
+    truths: list[Any] = [seen.truth for seen in journal.observations()]
+    assert truths == [[2.0, 1.0], [3.0, 4.0]]
+
+
+def test_predictions_of_a_request_are_read_once(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.append([decision(1, n_rows=9, predictions=[[2.5, 1.0]] * 9)], [])
+    read: list[str | None] = []
+
+    def counted(number: float | None, text: str | None) -> list[Any] | None:
+        read.append(text)
+        return rows.predictions_of(number, text)
+
+    monkeypatch.setattr(joining, "predictions_of", counted)
+    assert set(fates(journal, list_of(1, [[1.0, 2.0]] * 9))) == {Fate.ACCEPTED}
+    assert len(read) == 1
+    rows._last_read.cache_clear()
+    predictions: list[Any] = [seen.prediction for seen in journal.observations()]
+    assert predictions == [[2.5, 1.0]] * 9
+    assert rows._last_read.cache_info().misses == 1
 
 
 def test_the_first_outcome_stands(journal: Journal) -> None:

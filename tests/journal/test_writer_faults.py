@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -292,6 +292,19 @@ def test_bytes_are_limited_as_well_as_numbers() -> None:
     house.writer.close()
     assert [d.nonce for d in house.journal.decisions] == [nonce(n) for n in (1, 3, 4)]
     assert house.writer.shed == 3
+
+
+def test_names_of_outputs_count_as_bytes() -> None:
+    house = House(max_bytes=1_000)
+    house.hold()
+    named: Any = {"x" * 600: 1.0, "y": 2.0}
+    first, second = (
+        house.writer.add_outcomes([replace(outcome(n), truth=named)]) for n in range(2)
+    )
+    assert isinstance(second.exception(5), JournalUnavailableError)
+    house.journal.gate.set()
+    assert first.exception(10) is None
+    house.writer.close()
 
 
 def test_what_a_journal_refused_waits_within_the_bytes_there_are() -> None:

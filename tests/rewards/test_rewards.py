@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mlops.errors import InvalidInputError
 from mlops.rewards import NO_TERMS, REWARDS, Answer, AnswerKind, Terms, Value
 from mlops.rewards.brier import BRIER
-from mlops.rewards.choosing import default_reward, misfit
+from mlops.rewards.choosing import default_reward, fitting_reward, misfit
 from mlops.rewards.log_loss import LOG_LOSS
 from mlops.rewards.own import load_reward
 
@@ -104,6 +104,13 @@ COSTS = Terms.of(costs=[("spam", "ham", 5.0), ("ham", "spam", 1.0)])
         ("exact", [0.25, 0.75], "spam", CLASSES, 1.0),
         ("exact", [0.25, 0.75], "ham", CLASSES, 0.0),
         ("exact", [0.2, 0.3, 0.5], 2, NO_TERMS, 1.0),
+        ("exact", [0.3, 0.7], [0, 1], CLASSES, 1.0),
+        ("exact", [0.3, 0.7], [1.0, 0.0], NO_TERMS, 0.0),
+        ("exact", {"ham": 0.3, "spam": 0.7}, {"spam": True, "ham": False}, NO_TERMS, 1.0),
+        # Labels of several outputs, whose sum happens to be 1.
+        ("exact", [0, 1], [0, 1], NO_TERMS, 1.0),
+        ("exact", [0, 1], [2, 1], NO_TERMS, 0.0),
+        ("exact", [0.0, 1.0], [1, 1], NO_TERMS, 0.0),
         ("cost", "ham", "spam", COSTS, -5.0),
         ("cost", "spam", "ham", COSTS, -1.0),
         ("cost", "ham", "ham", COSTS, 0.0),
@@ -141,6 +148,9 @@ def test_losses_are_those_of_scikit_learn() -> None:
         ("log-loss", [3.0, 4.0], 1, "not a probability per class"),
         ("squared-error", [1.4, 2.0], [1, 2, 3], "prediction is a list of 2, truth is a list of 3"),
         ("absolute-error", [1.4, 2.0], {"a": 1, "b": 2}, "truth is an object with 2 keys"),
+        ("exact", [0.3, 0.7], ["a", "b"], "a probability per class, and the truth is not one"),
+        ("exact", [0.0, 1.0], ["a", "b"], "a probability per class, and the truth is not one"),
+        ("exact", [0.3, 0.7], [1, 1], "a probability per class, and the truth is not one"),
         ("exact", 1, [1, 2], "prediction is a number, truth is a list of 2"),
         ("log-loss", [0.5, 0.5], [0, 1], "the truth is none of the classes"),
         ("brier", "spam", "ham", "prediction is text, truth is text"),
@@ -168,6 +178,12 @@ def test_of_several_outputs_errors_have_a_mean(prediction: Answer, truth: Any) -
     assert REWARDS.load("absolute-error")(prediction, truth) == -(1 + 3) / 2
     assert REWARDS.load("exact")(prediction, truth) == 0
     assert REWARDS.load("exact")(prediction, prediction) == 1  # type: ignore[arg-type]
+
+
+def test_no_reward_is_named_that_several_truths_of_probabilities_do_not_have() -> None:
+    several: Any = ["a", "b"]
+    assert fitting_reward([0.3, 0.7], several) == ""
+    assert fitting_reward([0.3, 0.7], "c") == "log-loss"
 
 
 @pytest.mark.parametrize("name", ["squared-error", "absolute-error", "exact", "log-loss"])

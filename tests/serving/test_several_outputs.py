@@ -160,6 +160,24 @@ def test_each_of_many_is_told_by_its_place(energy: Server) -> None:
     assert [len(stored(energy, reply)) for reply in replies] == [1, 0, 0, 1]
 
 
+def test_a_list_with_a_null_is_no_truth_of_outputs(energy: Server) -> None:
+    reply = predict(energy)
+    for body in ({"reward": [0.5, 0.5]}, {"truth": [5, None], "reward": 1}):
+        answer = energy.post("/feedback", {"request_id": reply.request_id, **body})
+        assert (answer.status, answer.json["counts"]) == (422, {"misfit": 1})
+    outcomes = [{"request_id": reply.request_id, "truth": t} for t in ([5, None], [None, 6])]
+    answer = energy.post("/feedback", {"outcomes": outcomes})
+    assert answer.json["counts"] == {"misfit": 2}
+    assert [each["index"] for each in answer.json["problems"]] == [0, 1]
+    assert stored(energy, reply) == []
+
+
+def test_names_of_outputs_have_a_bound(energy: Server) -> None:
+    body = {"request_id": predict(energy).request_id, "truth": {"k" * 10_001: 1, "b": 2}}
+    answer = energy.post("/feedback", body)
+    assert (answer.status, "10,000 characters" in answer.json["error"]) == (400, True)
+
+
 def test_rewards_follow_from_all_outputs(energy: Server) -> None:
     before = energy.metrics()
     reply = predict(energy)

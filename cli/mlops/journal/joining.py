@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import orjson
 from sqlalchemy import ColumnElement, Connection, and_, select, text
 
 from mlops.journal.earlier import Earlier
 from mlops.journal.inserting import table_name
+from mlops.journal.output_lists import as_outputs
 from mlops.journal.records import WHOLE_REQUEST, Fate, NewOutcome, StoredOutcome, Value
-from mlops.journal.rows import Row, is_kept, prediction_of
+from mlops.journal.rows import Row, is_kept, prediction_at, predictions_of
 from mlops.journal.schema import decisions, outcomes
 from mlops.rewards.kinds import is_single, pairs_of
 
@@ -42,14 +44,15 @@ def join(
         # While rows are deleted, a decision may be in the archive and here.
         here = {bytes(row.nonce) for row in named[client_id]}
         named[client_id] += [row for row in rows if bytes(row.nonce) not in here]
-    joined = [_join(outcome, matches, named) for outcome in batch]
+    predictions: dict[bytes, list[Any] | None] = {}
+    joined = [_join(outcome, matches, named, predictions) for outcome in batch]
     early = _whole_requests(connection, nonces)
     early |= {
         nonce
         for nonce, rows in archived.outcomes.items()
         if nonce in nonces and any(row.row == WHOLE_REQUEST for row in rows)
     }
-    return [_as_before(item, early) for item in joined]
+    return [_as_before(item, early) for item in as_outputs(joined)]
 
 
 def same_decision() -> ColumnElement[bool]:
@@ -114,6 +117,7 @@ def _join(
     outcome: NewOutcome,
     matches: dict[bytes, Row],
     named: dict[str | None, list[Row]],
+    predictions: dict[bytes, list[Any] | None],
 ) -> StoredOutcome:
     if outcome.nonce is not None:
         decision = matches.get(outcome.nonce)
@@ -133,7 +137,7 @@ def _join(
         )
     n_rows = decision.n_rows
     if outcome.of_rows not in (0, n_rows):
-        first = _prediction(decision, 0)
+        first = _prediction(decision, 0, predictions)
         return StoredOutcome(Fate.MISFIT, outcome, first, n_rows == 1, n_rows=n_rows)
     if outcome.row >= n_rows:
         return StoredOutcome(Fate.NO_SUCH_ROW, outcome)
@@ -141,7 +145,7 @@ def _join(
     if single:
         # Its only row and the whole request are the same, and must not be credited twice.
         outcome = replace(outcome, row=0)
-    prediction = _prediction(decision, outcome.row)
+    prediction = _prediction(decision, outcome.row, predictions)
     fits = is_single(outcome.truth) or prediction is None or pairs_of(prediction, outcome.truth)
     fate = Fate.ACCEPTED if fits else Fate.MISFIT
     return StoredOutcome(fate, outcome, prediction, single, n_rows=n_rows)
@@ -170,5 +174,15 @@ def _as_before(item: StoredOutcome, early: set[bytes | None]) -> StoredOutcome:
     return replace(item, outcome=replace(item.outcome, row=WHOLE_REQUEST))
 
 
-def _prediction(decision: Row, index: int) -> Value:
-    return prediction_of(decision.prediction, decision.predictions, index)
+def _prediction(decision: Row, index: int, known: dict[bytes, list[Any] | None]) -> Value:
+    """Return the prediction of a row; those of a request are read once, however many rows it has.
+
+    Args:
+        decision: Decision about the request.
+        index: The row, or `WHOLE_REQUEST`.
+        known: Predictions by nonce, as far as they were read; added to.
+    """
+    nonce = bytes(decision.nonce)
+    if nonce not in known:
+        known[nonce] = predictions_of(decision.prediction, decision.predictions)
+    return prediction_at(known[nonce], 0 if decision.prediction is not None else index)

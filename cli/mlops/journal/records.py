@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 #: One value as JSON has it.
@@ -142,6 +143,10 @@ class NewOutcome:
             to them.
         key_id: Id of the API key, or of the token's client, that its sender sent; None for none.
         of_rows: Rows that its request must have, as it came in a list of so many; 0 for any number.
+        of_list: What it came in: the same object for all outcomes of one list, which follow each
+            other, and for no others. None if it came alone.
+        outputs_of: Says which outputs the arm that answered has, by name and in order, if they are
+            known; called in the journal's thread with an outcome whose arm is known.
     """
 
     nonce: bytes | None
@@ -157,6 +162,10 @@ class NewOutcome:
     repeatable: bool = False
     key_id: str | None = None
     of_rows: int = 0
+    of_list: object = field(default=None, compare=False, repr=False)
+    outputs_of: Callable[[NewOutcome], Sequence[str]] | None = field(
+        default=None, compare=False, repr=False
+    )
 
 
 class Fate(enum.Enum):
@@ -178,6 +187,8 @@ class Fate(enum.Enum):
     """The request has fewer rows; not stored."""
     MISFIT = "misfit"
     """Its list has not one value per row, or its truth not one value per output; not stored."""
+    PART = "part"
+    """Counted with the first outcome of its list, whose status is that of the whole list."""
 
 
 @dataclass(frozen=True, slots=True)

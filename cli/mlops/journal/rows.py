@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import orjson
@@ -129,13 +130,24 @@ def predictions_of(number: float | None, text: str | None) -> list[Any] | None:
 
 def prediction_of(number: float | None, text: str | None, index: int) -> Value:
     """Prediction of one row; that of a whole request only if it has a single row."""
-    values = predictions_of(number, text)
+    if number is not None:
+        return float(number)
+    return None if text is None else prediction_at(_last_read(text), index)
+
+
+@lru_cache(maxsize=1)
+def _last_read(text: str) -> list[Any]:
+    """Read predictions once for all outcomes of a request, which mostly follow each other."""
+    values: list[Any] = orjson.loads(text)
+    return values
+
+
+def prediction_at(values: list[Any] | None, index: int) -> Value:
+    """Prediction of one row among those of its request, as `prediction_of`."""
     if values is None:
         return None
     if index == WHOLE_REQUEST:
         index = 0 if len(values) == 1 else len(values)
-    if number is not None:
-        index = 0
     value: Value = values[index] if index < len(values) else None
     return value
 

@@ -22,7 +22,7 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 
 from mlops.journal.base import ArchiveAwayError, JournalUnavailableError, Log
@@ -464,7 +464,8 @@ def _bytes_of(outcomes: Sequence[NewOutcome]) -> int:
 def _bytes_in(truth: Answer) -> int:
     if is_single(truth):
         return len(truth) if isinstance(truth, str) else 0
-    return sum(_A_VALUE + _bytes_in(each) for each in outputs_in(truth))
+    names = sum(map(len, truth)) if isinstance(truth, Mapping) else 0
+    return names + sum(_A_VALUE + _bytes_in(each) for each in outputs_in(truth))
 
 
 def _tell(waiting: list[Waiting], error: JournalUnavailableError) -> None:

@@ -235,6 +235,8 @@ class Outcome:
             name. None if only a reward is given.
         outcome_id: The client's own id of this piece of feedback, by which a retry is known.
         of_rows: Rows that the request must have, as it came in a list of so many; 0 for any number.
+        of_list: What it came in: the same object for all outcomes of one list, and for no others;
+            None if it came alone.
     """
 
     request_id: str | None
@@ -244,6 +246,7 @@ class Outcome:
     truth: Any = None
     outcome_id: str | None = None
     of_rows: int = 0
+    of_list: object = field(default=None, compare=False, repr=False)
 
 
 def is_client_id(text: str) -> bool:

@@ -129,7 +129,7 @@ def _outcomes(document: object, where: str) -> list[Outcome]:
     # An id of our own decides; the client's is then only its label.
     client_id = None if ids["request_id"] else ids["client_id"]
     return [
-        Outcome(ids["request_id"], client_id, *pair, ids["outcome_id"], of_rows)
+        Outcome(ids["request_id"], client_id, *pair, ids["outcome_id"], of_rows, pairs)
         for pair, of_rows in pairs
     ]
 
@@ -183,6 +183,8 @@ def outputs_of(truth: object) -> object:
 def _truth(value: object) -> Any:  # noqa: ANN401 - a JSON value
     if not isinstance(value, dict | list):
         return _single(value)
+    if isinstance(value, dict) and any(len(name) > MAX_TRUTH for name in value):
+        raise ValueError(f"the name of an output has at most {MAX_TRUTH:,} characters")
     for each in value.values() if isinstance(value, dict) else value:
         if each is None:
             raise ValueError("a truth has a value for each output, and null is none")

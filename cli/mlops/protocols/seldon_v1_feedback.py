@@ -57,7 +57,7 @@ def decode_feedback(
     if len(truths) == 1:
         return [Outcome(request_id, client_id, 0, reward, truths[0])]
     outcomes = [
-        Outcome(request_id, client_id, row, None, truth, of_rows=len(truths))
+        Outcome(request_id, client_id, row, None, truth, of_rows=len(truths), of_list=truths)
         for row, truth in enumerate(truths)
         if truth is not None
     ]

@@ -74,7 +74,7 @@ def fitting_reward(prediction: Answer, truth: Value, terms: Terms = NO_TERMS) ->
     >>> fitting_reward([0.1, 0.9], 1), fitting_reward("a", "b"), fitting_reward([3.0, 4.0], 1)
     ('log-loss', 'exact', '')
     """
-    if kind_of_answer(prediction) == "probabilities":
+    if kind_of_answer(prediction) == "probabilities" and is_single(truth):
         return default_reward("probabilities")
     names: list[str] = [default_reward(kind_of_answer(prediction)), *list(REWARDS)]
     for name in names:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
 import numpy as np
 
 from mlops.rewards.base import Answer, Reward, Terms
 from mlops.rewards.kinds import is_single, pair_of, pairs_of, same
-from mlops.rewards.probabilities import label_of, split_by_truth
+from mlops.rewards.probabilities import are_probabilities, label_of, split_by_truth
+
+_Pairs: TypeAlias = Sequence[tuple[Any, Any]]
 
 
 def _exact(prediction: Answer, truth: Answer, terms: Terms) -> float:
@@ -14,7 +19,8 @@ def _exact(prediction: Answer, truth: Answer, terms: Terms) -> float:
         pairs = pairs_of(prediction, truth)
         if pairs is None:
             raise ValueError(pair_of(prediction, truth))
-        return float(all(same(*pair) for pair in pairs))
+        right = _is_likeliest if are_probabilities(prediction) else _are_same
+        return float(right(pairs))
     try:
         label = label_of(prediction, terms)
     except ValueError:
@@ -22,6 +28,26 @@ def _exact(prediction: Answer, truth: Answer, terms: Terms) -> float:
     # A truth that is none of the classes is not a wrong answer but another language.
     split_by_truth(prediction, truth, terms)
     return float(same(label, truth))
+
+
+def _are_same(pairs: _Pairs) -> bool:
+    return all(same(*pair) for pair in pairs)
+
+
+def _is_likeliest(pairs: _Pairs) -> bool:
+    """Whether the most likely class is the one that the truth marks with 1.
+
+    Raises:
+        ValueError: The truth marks no class.
+    """
+    marks = [same(truth, 1) for _, truth in pairs]
+    if all(mark or same(truth, 0) for mark, (_, truth) in zip(marks, pairs, strict=True)):
+        if sum(marks) == 1:
+            return marks[max(range(len(pairs)), key=lambda at: pairs[at][0])]
+        # They may be labels of several outputs, written as 0.0 and 1.0.
+        if all(prediction in (0, 1) for prediction, _ in pairs):
+            return False
+    raise ValueError("prediction is a probability per class, and the truth is not one of them")
 
 
 EXACT = Reward(

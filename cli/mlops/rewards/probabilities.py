@@ -12,8 +12,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlops.rewards.base import Answer, Terms, Value
-from mlops.rewards.kinds import is_number, is_single, pair_of, same
+from mlops.rewards.base import NO_TERMS, Answer, Terms, Value
+from mlops.rewards.kinds import is_number, is_single, outputs_in, pair_of, same
 
 # Sums of single-precision probabilities are off by so much at most.
 _TOLERANCE = 1e-3
@@ -43,6 +43,20 @@ def probabilities(prediction: Answer, terms: Terms) -> list[tuple[Value, float]]
     if len(names) != len(values):
         names = tuple(range(len(values)))
     return [(name, min(max(float(p), 0.0), 1.0)) for name, p in zip(names, values, strict=True)]
+
+
+def are_probabilities(prediction: Answer) -> bool:
+    """Whether several values of an answer are a probability per class, not labels such as 0 and 1.
+
+    >>> are_probabilities([0.25, 0.75]), are_probabilities([0, 1]), are_probabilities([0.0, 1.0])
+    (True, False, True)
+    """
+    if is_single(prediction) or all(isinstance(each, int) for each in outputs_in(prediction)):
+        return False
+    try:
+        return bool(probabilities(prediction, NO_TERMS))
+    except ValueError:
+        return False
 
 
 def label_of(prediction: Answer, terms: Terms) -> Value:

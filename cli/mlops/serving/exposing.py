@@ -32,7 +32,8 @@ from mlops.spec.metrics import LATENCY_BOUNDS_S, Family
 _Counted = TypeVar("_Counted")
 #: Late feedback is stored as well, so it is counted beside its status.
 LATE = "late"
-_FATES = (*(fate.value for fate in Fate), LATE)
+# What is part of a list is counted with its first.
+_FATES = (*(fate.value for fate in Fate if fate is not Fate.PART), LATE)
 
 
 def expose(deployment: str, counts: Counts, verdict: Mapping[Family, float]) -> bytes:

@@ -25,7 +25,7 @@ from mlops.rewards.exact import EXACT
 from mlops.rewards.kinds import outputs_in
 from mlops.rewards.labels import unknown_label
 from mlops.serving.dataplane import DataPlane
-from mlops.serving.feedback_lists import as_outputs, expected, misfits
+from mlops.serving.feedback_lists import expected
 from mlops.serving.metrics import LATE, Metrics
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.request_id import ForgedRequestIdError, RequestId, read
@@ -191,33 +191,12 @@ class FeedbackService:
                 await self._settled()
             stored = await self._store(genuine, writer)
         fates = iter(stored)
-        results: list[OutcomeResult | StoredOutcome | None] = [
-            item if isinstance(item, OutcomeResult) else next(fates) for item in checked
-        ]
-        if any(each.fate is Fate.MISFIT for each in stored):
-            await self._read_again(results, writer)
         receipts = [
-            self._receipt(each) if isinstance(each, StoredOutcome) else each for each in results
+            item if isinstance(item, OutcomeResult) else self._receipt(next(fates))
+            for item in checked
         ]
         self._count([each for each in receipts if each is not None])
         return receipts
-
-    async def _read_again(
-        self, results: list[OutcomeResult | StoredOutcome | None], writer: JournalWriter
-    ) -> None:
-        """Store what only its request shows to be the truth of several outputs."""
-        again: dict[int, NewOutcome] = {}
-        for group in misfits(results):
-            some = [each for at in group if isinstance(each := results[at], StoredOutcome)]
-            found = as_outputs(some, self._outputs(some[0].outcome))
-            again |= dict(zip(group, found, strict=False))
-            # What is refused, or is one truth, is counted once.
-            for at in group[len(found) or 1 :]:
-                results[at] = None
-        if again:
-            stored = await self._store(list(again.values()), writer)
-            for at, item in zip(again, stored, strict=True):
-                results[at] = item
 
     async def answer(
         self, outcomes: Sequence[Outcome], writer: JournalWriter, key_id: str | None = None
@@ -297,6 +276,8 @@ class FeedbackService:
             repeatable=repeatable,
             key_id=key_id,
             of_rows=outcome.of_rows,
+            of_list=outcome.of_list,
+            outputs_of=self._outputs,
         )
 
     def _is_repeatable(self, rid: RequestId | None) -> bool:
@@ -333,7 +314,9 @@ class FeedbackService:
         low, high = _range(spec) or (-math.inf, math.inf)
         return f"the reward {outcome.reward:g} is outside the declared range, {low:g} to {high:g}"
 
-    def _receipt(self, stored: StoredOutcome) -> OutcomeResult:
+    def _receipt(self, stored: StoredOutcome) -> OutcomeResult | None:
+        if stored.fate is Fate.PART:
+            return None
         if stored.fate in (Fate.UNKNOWN, Fate.AMBIGUOUS):
             return OutcomeResult(stored.fate.value)
         if stored.fate is Fate.MISFIT:
