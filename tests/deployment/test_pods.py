@@ -44,6 +44,7 @@ def test_every_pod_is_pulled_and_placed_as_the_settings_say(target: str, router:
     pods = [pod for each in documents if each["kind"] != "ServingRuntime" for pod in _pods(each)]
     assert pods
     for pod in pods:
+        assert pod["enableServiceLinks"] is False
         assert pod["imagePullSecrets"] == [{"name": "registry"}, {"name": "mirror"}]
         assert pod["nodeSelector"] == {"pool": "ml", "example.com/disk": "ssd"}
         assert pod["tolerations"] == [
@@ -81,6 +82,7 @@ def test_knative_has_to_be_told_to_place_pods() -> None:
         ({"cluster_image": "bad image name"}, "is not the name of an image"),
         ({"cluster_image_pull_secrets": ("hunter2=",)}, "`cluster.image_pull_secrets` cannot be"),
         ({"cluster_node_selector": ("ssd",)}, "`cluster.node_selector` has `ssd`"),
+        ({"cluster_node_selector": ("pool=ml", "pool=gpu")}, "has `pool` twice"),
         ({"cluster_tolerations": ("a=b:Never",)}, "`cluster.tolerations` has `a=b:Never`"),
     ],
 )

@@ -134,6 +134,17 @@ def test_variables_that_are_no_settings_are_left_alone(tmp_path: Path) -> None:
     load_settings(tmp_path, environ={**dict.fromkeys(names, "x"), "MLOPS_DEPLOY_URL": ""})
 
 
+@pytest.mark.parametrize("scheme", ["tcp", "udp", "sctp"])
+def test_the_url_of_a_service_is_no_setting(tmp_path: Path, scheme: str) -> None:
+    """A pod has `NAME_PORT` for each Service of its namespace, here `mlops-journal` and such."""
+    (tmp_path / "mlops.toml").write_text("[deploy]\nport = 8081\n")
+    names = ("MLOPS_JOURNAL_PORT", "MLOPS_DEPLOY_PORT")
+    environ = dict.fromkeys(names, f"{scheme}://10.0.0.1:80")
+    assert load_settings(tmp_path, environ=environ).deploy.port == 8081
+    with pytest.raises(InvalidInputError, match=r"unknown key of \[journal\] `port`"):
+        load_settings(tmp_path, environ={"MLOPS_JOURNAL_PORT": "80"})
+
+
 def test_labels_are_a_list_or_a_table(tmp_path: Path) -> None:
     def read(text: str) -> tuple[str, ...]:
         (tmp_path / "mlops.toml").write_text(f"[cluster]\nnode_selector = {text}\n")

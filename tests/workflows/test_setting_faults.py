@@ -85,6 +85,12 @@ def test_one_fault(tmp_path: Path, text: str) -> None:
     assert len(faults(tmp_path, text)) == 1
 
 
+def test_what_every_pod_has_is_not_said_of_a_job_alone(tmp_path: Path) -> None:
+    (fault,) = faults(tmp_path, '[cluster]\ntolerations = ["a=b:Never"]')
+    assert "`cluster.tolerations`: `cluster.tolerations` has `a=b:Never`" in fault
+    assert "Job" not in fault
+
+
 @pytest.mark.parametrize(
     "text",
     [

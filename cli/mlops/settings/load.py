@@ -32,6 +32,8 @@ _LOG = logging.getLogger(__name__)
 _FREE_TABLES = frozenset({"parameters"})
 # As Kubernetes and Docker name them: `MLOPS_DEPLOY_SERVICE_HOST`, `MLOPS_DEPLOY_PORT_80_TCP_ADDR`.
 _OF_A_SERVICE = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT_[0-9]+_(TCP|UDP|SCTP)(_|$)")
+# `MLOPS_DEPLOY_PORT` is a setting, and of a Service only with such a value.
+_SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")
 _RAMP_KEYS = ("steps", "every", "advance", "auto")
 
 
@@ -113,8 +115,9 @@ def _settle(
         return flags[key], "command line"
     for named in (_variable(*key.split(".")), *item.metadata["env"]):
         scheme, _, variable = named.rpartition(":")
-        if environ.get(variable) and str(settled.get("root", "")).startswith(scheme):
-            return environ[variable], f"environment: {variable}"
+        value, root = environ.get(variable), str(settled.get("root", ""))
+        if value and root.startswith(scheme) and not _is_of_a_service(variable, value):
+            return value, f"environment: {variable}"
     section, _, name = key.partition(".")
     table = tables.get(section, {})
     if isinstance(table, Mapping) and name in table:
@@ -156,10 +159,16 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     for variable in sorted(name for name, value in environ.items() if value):
         section = next((s for s in SECTIONS if variable.startswith(_variable(s, ""))), "")
         key = variable.removeprefix(_variable(section, "")).lower()
-        if section and key not in keys(section) and not _OF_A_SERVICE.search(variable):
+        ours = section and not _is_of_a_service(variable, environ[variable])
+        if ours and key not in keys(section):
             place, what = f"environment: {variable}", f"key of [{section}]"
             faults.append(_unknown(place, what, key, keys(section)))
     return faults
+
+
+def _is_of_a_service(variable: str, value: str) -> bool:
+    url = variable.endswith("_PORT") and _SERVICE_URL.match(value)
+    return bool(url or _OF_A_SERVICE.search(variable))
 
 
 def _unknown(place: str, what: str, name: str, known: Collection[str]) -> str:

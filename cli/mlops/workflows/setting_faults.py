@@ -26,7 +26,7 @@ from mlops.spec.access import check_algorithms
 from mlops.spec.model import ModelVersion
 from mlops.training.environments import check_manager
 from mlops.training.runner.factory import check_backend
-from mlops.workflows.training_job import check_pods
+from mlops.workflows.training_job import check_training_pods
 
 if TYPE_CHECKING:
     from mlops.settings import Settings
@@ -101,7 +101,7 @@ def _check_auth(settings: Settings) -> None:
 def _check_training(settings: Settings) -> None:
     check_manager(settings.training.env_manager)
     check_backend(settings.training.backend)
-    check_pods(settings)
+    check_training_pods(settings.training)
 
 
 def _targets() -> Iterator[Callable[[Settings], object]]:

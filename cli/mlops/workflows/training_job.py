@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,8 +28,10 @@ from mlops.training.runner.shared_store import check_shared
 
 if TYPE_CHECKING:
     from mlops.settings import Settings
+    from mlops.settings.schema import TrainingSettings
     from mlops.training import TrainRequest
 
+_NO_JOB = "A Job cannot be rendered"
 _FILES = ("configmap", "networkpolicy", "job")
 _INDEX = "$(JOB_COMPLETION_INDEX)"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1", "0.0.0.0")  # noqa: S104 - refused, not bound
@@ -127,31 +129,29 @@ def _check_settings(settings: Settings) -> None:
             hint="Build one with the project in /project, the packages that its script imports, "
             "and `pip install mlops-loop`; name it with `--image` or `image` of [training].",
         )
-    check_pods(settings)
+    refusals = [*_refusals(training), *pods.scheduling_refusals(settings.cluster)]
+    refuse(_NO_JOB, refusals)
 
 
-def check_pods(settings: Settings) -> None:
-    """Check what the settings say of a Job's pods; they may name no image yet.
+def check_training_pods(training: TrainingSettings) -> None:
+    """Check what `[training]` says of a Job's pods; it may name no image yet.
 
     Raises:
         InvalidInputError: No pod can be like that.
     """
-    training = settings.training
+    refuse(_NO_JOB, _refusals(training))
+
+
+def _refusals(training: TrainingSettings) -> Iterator[Refusal]:
+    yield from pods.image("training.image", training.image)
     folder = training.image_project
-    no_folder = Refusal(f"`training.image_project` is `{folder}`", "Write it as `/project`.")
-    refuse(
-        "A Job cannot be rendered",
-        [
-            *pods.image("training.image", training.image),
-            *([] if re.fullmatch(r"/[^\0:]+", folder) else [no_folder]),
-            *pods.quantity("training.cpu", training.cpu, "500m"),
-            *pods.quantity("training.memory", training.memory),
-            *pods.quantity("training.ephemeral_storage", training.ephemeral_storage),
-            *pods.object_names(
-                ("training.namespace", training.namespace), ("training.secret", training.secret)
-            ),
-            *pods.scheduling_refusals(settings.cluster),
-        ],
+    if not re.fullmatch(r"/[^\0:]+", folder):
+        yield Refusal(f"`training.image_project` is `{folder}`", "Write it as `/project`.")
+    yield from pods.quantity("training.cpu", training.cpu, "500m")
+    yield from pods.quantity("training.memory", training.memory)
+    yield from pods.quantity("training.ephemeral_storage", training.ephemeral_storage)
+    yield from pods.object_names(
+        ("training.namespace", training.namespace), ("training.secret", training.secret)
     )
 
 

@@ -72,8 +72,15 @@ def scheduling_refusals(cluster: ClusterSettings) -> Iterator[Refusal]:
     yield from object_names(
         *(("cluster.image_pull_secrets", name) for name in cluster.image_pull_secrets)
     )
+    seen: set[str] = set()
     for label in cluster.node_selector:
         key, equals, value = label.partition("=")
+        if key in seen:
+            yield Refusal(
+                f"`cluster.node_selector` has `{key}` twice, and a node has one value of it",
+                "Leave one of them out.",
+            )
+        seen.add(key)
         if not (equals and LABEL_KEY.fullmatch(key) and LABEL_VALUE.fullmatch(value)):
             yield Refusal(
                 f"`cluster.node_selector` has `{label}`, which is not a label of a node",
