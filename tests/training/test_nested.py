@@ -106,17 +106,21 @@ def test_the_only_model_of_the_runs_below_is_registered_as_if_that_step_had_been
     assert again.model.label == "steps/1"
 
 
-def test_several_models_of_the_runs_below_are_named_and_none_is_chosen(ready_folder: Path) -> None:
+@pytest.mark.parametrize(("model", "called"), [("", ""), ("line", " called `line`")])
+def test_several_models_of_the_runs_below_are_named_and_none_is_chosen(
+    ready_folder: Path, model: str, called: str
+) -> None:
     folder = _steps(ready_folder, 0.5, 0.7, inside=True)
     settings = load_settings(folder, environ={})
-    done = train(TrainRequest(str(folder), env_manager="local"), settings)
+    done = train(TrainRequest(str(folder), model=model, env_manager="local"), settings)
     steps = open_registry(settings).search_runs(
         ["1"], f"tag.`mlflow.parentRunId` = '{done.run_id}'", order_by=["start_time ASC"]
     )
     commands = " or ".join(f"`mlops models register {run.info.run_id}`" for run in steps)
     assert done.model is None
-    assert done.unregistered == f"runs below this one logged 2 models: {commands}"
-    with pytest.raises(UsageError, match="runs below it logged 2") as refusal:
-        register_finished(settings, done.run_id)
+    assert done.unregistered == f"runs below this one logged 2 models{called}: {commands}"
+    assert not list(ready_folder.rglob("reference_profile.json"))
+    with pytest.raises(UsageError, match=f"runs below it logged 2 models{called}") as refusal:
+        register_finished(settings, done.run_id, model)
     assert refusal.value.hint == f"{commands} registers one of them."
     assert register_finished(settings, steps[1].info.run_id).model is not None

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlops.errors import NotFoundError, did_you_mean, one_of
+from mlops.errors import InvalidInputError, NotFoundError, did_you_mean, one_of
+from mlops.registry.details import read_details
 from mlops.spec.model import ModelVersion
 
 if TYPE_CHECKING:
@@ -37,39 +38,63 @@ class Logged:
     model_id: str = ""
 
 
-def logged_models(client: MlflowClient, run_id: str) -> list[Logged]:
+def logged_models(client: MlflowClient, run_id: str, *, whole_only: bool = False) -> list[Logged]:
     """Return the models of a run in the order they were logged; of one name, the last.
+
+    Args:
+        client: Where the run is.
+        run_id: The run.
+        whole_only: Leave out models that are deleted, or whose upload has not ended well.
 
     Raises:
         MlflowException: The run does not exist, or MLflow cannot be reached.
     """
     run = client.get_run(run_id)
-    found = {model.name: model for model in _entities(client, run)}
+    found = {model.name: model for model in _entities(client, run, whole_only)}
     for model in _among_artifacts(client, run):
         found.setdefault(model.name, model)
     return list(found.values())
 
 
 def models_of(client: MlflowClient, run_id: str) -> list[Logged]:
-    """Return the models of a run; if it logged none, those of the runs started below it.
+    """Return the models of a run; if it logged none, those of the finished runs below it.
 
-    The main entry point of a project of several steps often does nothing but run the others.
+    The main entry point of a project of several steps often does nothing but run the others. A
+    model of theirs that is not whole is passed over, as their run went on without it.
 
     Raises:
         MlflowException: The run does not exist, or MLflow cannot be reached.
+        RemoteError: The artifact store cannot be reached.
     """
     run = client.get_run(run_id)
     own = logged_models(client, run_id)
-    return own or [
+    if own:
+        return own
+    models = [
         model
         for below in _runs_below(client, run.info.experiment_id, run_id)
-        for model in logged_models(client, below)
+        for model in logged_models(client, below, whole_only=True)
     ]
+    # Of several runs none is chosen, so their files need not be read.
+    if len({model.run_id for model in models}) == 1:
+        return [model for model in models if _is_readable(model)]
+    return models
+
+
+def _is_readable(model: Logged) -> bool:
+    try:
+        read_details(model.source)
+    except (NotFoundError, InvalidInputError):
+        return False
+    return True
 
 
 def _runs_below(client: MlflowClient, experiment: str, run_id: str) -> Iterator[str]:
-    """Yield the ids of the runs nested in one, at any depth; those of a level in their order."""
-    filter_string = f"tag.`mlflow.parentRunId` = '{run_id}'"
+    """Yield the ids of the finished runs nested in one, at any depth, those of a level in order.
+
+    A run that failed, was killed or goes on may have logged a model that is worth nothing.
+    """
+    filter_string = f"tag.`mlflow.parentRunId` = '{run_id}' and attributes.status = 'FINISHED'"
     token: str | None = None
     while token != "":
         page = client.search_runs(
@@ -119,9 +144,19 @@ def find_by_id(client: MlflowClient, ref: Ref) -> ModelVersion:
     )
 
 
-def _entities(client: MlflowClient, run: Run) -> list[Logged]:
-    outputs = run.outputs.model_outputs if run.outputs else []
-    models = [client.get_logged_model(output.model_id) for output in outputs]
+def _entities(client: MlflowClient, run: Run, whole_only: bool) -> list[Logged]:
+    from mlflow.exceptions import MlflowException
+
+    models = []
+    for output in run.outputs.model_outputs if run.outputs else []:
+        try:
+            model = client.get_logged_model(output.model_id)
+        except MlflowException as error:
+            if not whole_only or error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+        else:
+            if not whole_only or model.status not in ("PENDING", "FAILED"):
+                models.append(model)
     models.sort(key=lambda model: int(model.creation_timestamp))
     return [
         Logged(model.name, model.artifact_location, run.info.run_id, model.model_id)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mlops.errors import InvalidInputError, MlopsError, NotAllowedError, NotFoundError, UsageError
 from mlops.registry import experiment_id, mlflow_errors, open_registry
 from mlops.registry.client import quieten
+from mlops.registry.logged_models import models_of
 from mlops.settings.secrets import without_credentials
 from mlops.spec.model import ModelVersion
 from mlops.training.progress import Progress, Silent
@@ -204,4 +205,4 @@ def _register(
         needed=bool(request.register or request.alias),
         project=settings.project_name,
     )
-    return register_run(client, run_id, wanted, request.project)
+    return register_run(client, models_of(client, run_id), run_id, wanted, request.project)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from mlops.errors import MlopsError
 from mlops.registry import experiment_id, mlflow_errors, open_registry
 from mlops.registry.client import other_artifact_location
 from mlops.registry.details import read_details
-from mlops.registry.logged_models import Logged, models_of
+from mlops.registry.logged_models import Logged
 from mlops.training.progress import Progress
 from mlops.training.project import Project
 from mlops.training.provenance import Provenance, keep
@@ -115,8 +115,10 @@ def execute(job: Job, settings: TrainSettings, progress: Progress) -> Done:
         return Done(client, client.get_run(owned.run_id), outcome.log)
 
 
-def describe_models(client: MlflowClient, run: Run, job: Job, progress: Progress) -> str:
-    """Give every model of a run its reference profile; return why not if there is none.
+def describe_models(
+    client: MlflowClient, run: Run, models: Sequence[Logged], job: Job, progress: Progress
+) -> str:
+    """Give models of a run their reference profiles; return why not if there is none.
 
     The user is told, once, and how to name a table where none is. A model without named columns
     can have no profile, so of that nothing is said. Of columns that may lack a value and can have
@@ -124,7 +126,6 @@ def describe_models(client: MlflowClient, run: Run, job: Job, progress: Progress
     """
     from mlops.training.provenance import reference
 
-    models = models_of(client, run.info.run_id)
     for note in dict.fromkeys(optional_note(read_details(model.source)) for model in models):
         if note:
             progress.note(note)

@@ -28,35 +28,53 @@ if TYPE_CHECKING:
 _MOST_NAMED = 5
 
 
-def choose_model(client: MlflowClient, run_id: str, wanted: str, *, needed: bool) -> Logged | None:
+def describable(models: Sequence[Logged], wanted: str) -> Sequence[Logged]:
+    """Return the models that may become a version; none where several runs below logged them.
+
+    Args:
+        models: What `models_of` returned.
+        wanted: The name that `--model` gave; empty if none.
+    """
+    if _of_several_runs(models) and wanted:
+        models = [model for model in models if model.name == wanted]
+    return () if _of_several_runs(models) else models
+
+
+def _of_several_runs(models: Sequence[Logged]) -> bool:
+    return len({model.run_id for model in models}) > 1
+
+
+def choose_model(
+    models: Sequence[Logged], run_id: str, wanted: str, *, needed: bool
+) -> Logged | None:
     """Return the model of a run that shall be registered, or of the runs below it.
 
     Args:
-        client: Where the run is.
+        models: What `models_of` returned for the run.
         run_id: The run.
         wanted: Its name in the run; empty means the only one.
         needed: Whether none at all is an error.
 
     Raises:
         NotFoundError: The run logged none, though one is needed, or none of that name.
-        UsageError: It logged several and none is named, or several runs below it logged some,
-            though one is needed.
+        UsageError: It logged several and none is named, or several runs below it logged some, or
+            some of that name, though one is needed.
     """
-    models = models_of(client, run_id)
     names = [model.name for model in models]
     if wanted and wanted not in names:
         raise NotFoundError(
             f"The run `{run_id}` logged no model `{wanted}`.",
             hint=did_you_mean(wanted, names) or f"It logged {one_of(names)}.",
         )
-    if wanted:
+    if names.count(wanted) == 1:
         return models[names.index(wanted)]
-    if len({model.run_id for model in models}) > 1:
+    if _of_several_runs(models):
         if not needed:
             return None
         raise UsageError(
-            f"The run `{run_id}` logged no model, and runs below it logged {len(models)}.",
-            hint=f"{_commands(models)} registers one of them.",
+            f"The run `{run_id}` logged no model, and runs below it logged "
+            f"{_several(models, wanted)}.",
+            hint=f"{_commands(models, wanted)} registers one of them.",
         )
     if len(models) > 1:
         run_id = models[0].run_id
@@ -73,16 +91,25 @@ def choose_model(client: MlflowClient, run_id: str, wanted: str, *, needed: bool
     return models[0] if models else None
 
 
-def _commands(models: Sequence[Logged]) -> str:
+def _several(models: Sequence[Logged], wanted: str) -> str:
+    """Say how many models there are, of the name that was given if one was."""
+    if not wanted:
+        return f"{len(models)} models"
+    return f"{sum(model.name == wanted for model in models)} models called `{wanted}`"
+
+
+def _commands(models: Sequence[Logged], wanted: str) -> str:
     """Return the commands that register models of several runs, the first few."""
     several = Counter(model.run_id for model in models)
     commands = [
         f"`mlops models register {model.run_id}"
         + (f" --model {shlex.quote(model.name)}`" if several[model.run_id] > 1 else "`")
-        for model in models[:_MOST_NAMED]
+        for model in models
+        if wanted in ("", model.name)
     ]
-    more = len(models) - len(commands)
-    return " or ".join(commands) + (f" (and {more} more)" if more else "")
+    more = len(commands) - _MOST_NAMED
+    del commands[_MOST_NAMED:]
+    return " or ".join(commands) + (f" (and {more} more)" if more > 0 else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,25 +149,28 @@ class Registered:
 
 
 def register_run(
-    client: MlflowClient, run_id: str, wanted: Registration, source: str
+    client: MlflowClient, models: Sequence[Logged], run_id: str, wanted: Registration, source: str
 ) -> Registered:
     """Make a version of a run's model, and move the alias to it.
 
     Args:
         client: Where the run is.
+        models: What `models_of` returned for the run.
         run_id: The run.
         wanted: As what.
         source: Where the code came from, kept as a tag.
 
     Raises:
         NotFoundError: The run logged none, though one is needed, or none of that name.
-        UsageError: It logged several and none is named.
+        UsageError: It logged several and none is named, or runs below it logged several of that
+            name.
     """
-    logged = choose_model(client, run_id, wanted.model, needed=wanted.needed)
+    logged = choose_model(models, run_id, wanted.model, needed=wanted.needed)
+    if logged is None and models:
+        many, commands = _several(models, wanted.model), _commands(models, wanted.model)
+        return Registered(why_none=f"runs below this one logged {many}: {commands}")
     if logged is None:
-        below = models_of(client, run_id)
-        several = f"runs below this one logged {len(below)} models: {_commands(below)}"
-        return Registered(why_none=several if below else "the script logged no model")
+        return Registered(why_none="the script logged no model")
     model = register(client, logged, wanted.name, source)
     moved = move_alias(client, model.name, model.version, wanted.alias) if wanted.alias else None
     return Registered(model, moved.before if moved else 0, _following(client, model, wanted))
@@ -171,7 +201,8 @@ def register_finished(
     client = open_registry(settings, reading=True)
     with mlflow_errors(settings):
         source = client.get_run(run_id).data.tags.get("mlflow.source.name", "")
-        logged = choose_model(client, run_id, model or path, needed=True)
+        models = models_of(client, run_id)
+        logged = choose_model(models, run_id, model or path, needed=True)
         assert logged is not None
         version = _registered_before(client, logged, name) or register(client, logged, name, source)
         for alias in aliases:

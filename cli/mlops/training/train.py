@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mlops.errors import UsageError
 from mlops.registry import mlflow_errors
 from mlops.registry.aliases import check_alias
+from mlops.registry.logged_models import models_of
 from mlops.registry.trust import remember_trained
 from mlops.registry.versions import check_model_name
 from mlops.spec.model import ModelVersion
@@ -25,7 +26,13 @@ from mlops.training.parameters import Assignment, assign
 from mlops.training.progress import Progress, Silent
 from mlops.training.project import project_folder, read_project
 from mlops.training.provenance import collect
-from mlops.training.registration import Registered, Registration, from_here, register_run
+from mlops.training.registration import (
+    Registered,
+    Registration,
+    describable,
+    from_here,
+    register_run,
+)
 from mlops.training.runs import Fate, read_tags
 from mlops.training.script_warnings import example_warnings
 from mlops.training.search_space import Axis
@@ -107,7 +114,8 @@ class TrainResult:
         log: File with everything the script wrote.
         environment: Packages that differ from what the project asks for.
         code: The commit that ran, and whether files differed from it.
-        profile: Why the run's models have no reference profile; empty if they have.
+        profile: Why the run's models have no reference profile; empty if they have, or if it is
+            not known which of several runs below would be registered.
         unregistered: Why no version was registered; empty if one was.
         next_commands: What to do with the model, ready to be copied.
     """
@@ -198,11 +206,14 @@ def train_or_sweep(
             progress.note(warning)
         progress.phase("registering")
         with mlflow_errors(settings):
-            profile = describe_models(done.client, done.run, job, progress)
+            client, run_id = done.client, done.run.info.run_id
+            models = models_of(client, run_id)
+            described = describable(models, request.model)
+            profile = describe_models(client, done.run, described, job, progress)
             registered = (
                 Registered(why_none="`--no-register`")
                 if request.no_register
-                else register_run(done.client, done.run.info.run_id, registration, job.source)
+                else register_run(client, models, run_id, registration, job.source)
             )
     remember_trained(settings, registered.model)
     return TrainResult(

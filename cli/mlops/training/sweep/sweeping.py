@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops.registry import mlflow_errors, open_registry
+from mlops.registry.logged_models import models_of
 from mlops.registry.trust import remember_trained
 from mlops.training.execution import Job, describe_models, open_experiment
 from mlops.training.progress import Progress
 from mlops.training.project import Project
-from mlops.training.registration import Registered, from_here, register_run
+from mlops.training.registration import Registered, describable, from_here, register_run
 from mlops.training.runner import OnLine, Runner, Work, open_runner
 from mlops.training.runs import run_tags
 from mlops.training.sweep.history import find_sweep, read_spec, steps_of, trials_of
@@ -250,8 +251,10 @@ def _register(
         return Registered()
     progress.phase("registering")
     with mlflow_errors(settings):
-        describe_models(client, client.get_run(best.run_id), order.job, progress)
-        registered = register_run(client, best.run_id, order.registration, order.job.source)
+        wanted, run = order.registration, client.get_run(best.run_id)
+        models = models_of(client, best.run_id)
+        describe_models(client, run, describable(models, wanted.model), order.job, progress)
+        registered = register_run(client, models, best.run_id, wanted, order.job.source)
     remember_trained(settings, registered.model)
     return registered
 
