@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -13,7 +14,9 @@ from mlops.protocols import CODECS
 from mlops.protocols.base import Kind, ProtocolError
 from mlops.protocols.json_body import write
 from mlops.runtimes.base import LoadedModel
+from mlops.runtimes.irregular import irregularity
 from mlops.runtimes.load import load_model
+from mlops.tables.signature import Column
 
 _ROW = {"text": "late parcel", "size": 1.5, "rooms": 2}
 
@@ -119,3 +122,9 @@ def test_what_no_row_causes_is_the_models_whatever_the_row(
     error = refusal({"text": "device", **row})
     assert error.kind is Kind.MODEL_FAILED
     assert error.message == f"{MODEL_FAILED}: RuntimeError: device lost"
+
+
+def test_an_array_without_rows_is_one_cell() -> None:
+    columns = [Column("size", "double")]
+    assert irregularity({"size": np.array(1.5)}, columns) == ""
+    assert irregularity({"size": np.array(np.nan)}, columns) == "row 0 has null in `size`"

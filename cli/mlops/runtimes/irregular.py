@@ -23,6 +23,7 @@ def irregularity(rows: object, columns: Sequence[Column]) -> str:
         rows: What a model was called with: a frame, or arrays by name. Of others nothing is known.
         columns: Those of its signature.
     """
+    import numpy as np
     import pandas as pd
 
     if not isinstance(rows, pd.DataFrame | dict):
@@ -30,7 +31,10 @@ def irregularity(rows: object, columns: Sequence[Column]) -> str:
     for column in columns:
         if column.name not in rows:
             return f"there is no `{column.name}`"
-        cells: Any = pd.Series(list(rows[column.name]), dtype=object)
+        values = rows[column.name]
+        # An array may hold one value, without rows to list.
+        values = np.atleast_1d(values) if isinstance(values, np.ndarray) else values
+        cells: Any = pd.Series(list(values), dtype=object)
         for row in cells.index[cells.map(_is_missing)][:1]:
             return f"row {row} has null in `{column.name}`"
         if column.type == _TEXTS:

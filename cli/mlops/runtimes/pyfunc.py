@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -165,9 +165,27 @@ class PyfuncRuntime(Runtime):
         except MlflowException as error:
             raise ProtocolError(Kind.MISMATCH, _reason(error)) from error
         except Exception as error:
-            rows, columns = batch.rows, self._columns
+            rows, columns = self._named(batch.rows), self._columns
             raise failure_of(error, rows, columns, checked=self._checked) from error
         return _plain(answer)
+
+    def _named(self, rows: object) -> object:
+        """Return rows with the signature's names of their columns, where they have columns."""
+        import pandas as pd
+
+        if not isinstance(rows, pd.DataFrame):
+            return rows
+        return rows.rename(columns={label: name for name, label in self._labels(rows).items()})
+
+    def _labels(self, frame: pd.DataFrame) -> dict[str, Any]:
+        """Return what the signature's columns are called in a frame that has them.
+
+        Like MLflow, take those without names by position, whatever they are called there.
+        """
+        names = [column.name for column in self._columns]
+        if self._signature.unnamed:
+            return dict(zip(names, frame.columns, strict=False))
+        return {name: name for name in names if name in frame}
 
     def _input(self, payload: Payload, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Return what the model is called with: rows, and its parameters."""
@@ -181,7 +199,11 @@ class PyfuncRuntime(Runtime):
             return (source.value if source and is_json else _values(payload)), given
         # Times are looked at where they are read.
         others = [column for column in self._columns if column.type != "datetime"]
-        misfit = check(others, self._cells(payload))
+        cells = self._cells(payload)
+        if self._signature.unnamed:
+            names = [column.name for column in self._columns]
+            cells = dict(zip(names, cells.values(), strict=False))
+        misfit = check(others, cells)
         if misfit is not None:
             raise refusal_of(misfit)
         return self._frame_or_array(payload), given
@@ -245,6 +267,8 @@ class PyfuncRuntime(Runtime):
         values = payload.values.tolist() if hasattr(payload.values, "tolist") else payload.values
         if self._signature.tensor and np.dtype(self._signature.tensor[0]).kind in "iu":
             _check_whole(values)
+        if self._is_unnamed_table(values):
+            return {str(at): cells for at, cells in enumerate(zip(*values, strict=True))}
         is_flat = not any(isinstance(value, list | dict) for value in values)
         return {self._columns[0].name: values} if len(self._columns) == 1 and is_flat else {}
 
@@ -258,18 +282,32 @@ class PyfuncRuntime(Runtime):
             # Written as floats, which only protobuf and JavaScript do, they are whole anyway.
             if column.type in ("long", "integer", "boolean") and column.name in frame:
                 frame[column.name] = _exact(frame[column.name])
-        # Columns without names are numbered, as those of a frame without names are.
-        for name in [name for name in frame if str(name) in self._times]:
-            cells = _times(self._times[str(name)], frame[name].tolist())
-            frame[name] = np.array(cells, dtype=np.int64).view("datetime64[ns]")
+        for name, label in self._labels(frame).items():
+            if name in self._times:
+                cells = _times(self._times[name], frame[label].tolist())
+                frame[label] = np.array(cells, dtype=np.int64).view("datetime64[ns]")
         return cast_df_types_according_to_schema(frame, self._schema)
 
     def _parsed(self, form: str, value: object) -> Any:  # noqa: ANN401 - arrays, or what MLflow makes
+        import pandas as pd
         from mlflow.utils.proto_json_utils import parse_tf_serving_input
 
+        if self._times and self._is_unnamed_table(value):
+            # MLflow makes one array of all columns, which cannot have times beside numbers.
+            return self._cast(pd.DataFrame(value))
         if self._times:
             value = self._with_times(value)
         return parse_tf_serving_input({form: value}, self._schema)
+
+    def _is_unnamed_table(self, rows: Any) -> TypeGuard[list[list[Any]]]:  # noqa: ANN401 - JSON
+        """Whether each row is a list with a cell for each of the columns without names."""
+        width = len(self._signature.unnamed)
+        return (
+            width > 0
+            and isinstance(rows, Sequence)
+            and len(rows) > 0
+            and all(isinstance(row, list | tuple) and len(row) == width for row in rows)
+        )
 
     def _with_times(self, value: object) -> object:
         """Write the times of JSON rows, or columns, in the one form that NumPy reads."""
