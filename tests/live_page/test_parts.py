@@ -19,7 +19,7 @@ from mlops.errors import ConflictError, NotFoundError
 from mlops.journal.consumer_records import Alarm
 from mlops.journal.records import Decision, NewOutcome, RevisionEvent
 from mlops.journal.sql import SqlJournal
-from mlops.live_page.distributions import Bar, draw
+from mlops.live_page.distributions import Bar, Drawn, draw
 from mlops.live_page.explanation import explanation
 from mlops.live_page.history import history
 from mlops.live_page.requests import PAGE, request, requests, rows
@@ -299,8 +299,9 @@ _DAYS = profile_feature([dt.datetime(2026, 5, 1 + n % 31, tzinfo=dt.UTC) for n i
         (_DAYS, ["2026-04-01"] * 9, 9, ("2026-04-01", "2026-05-31")),
         (None, ["2026-05-20T10:00:00", "2026-05-20T10:00:30"], 2, ("10:00:00", "10:00:29")),
         (_DAYS, [1e300, "9999-01-01"], 0, ("2026-05-01 00:00", "2026-05-31 00:00")),
+        (_DAYS, [-2.4e11, True, 1e12, 10**400], 0, ("2026-05-01 00:00", "2026-05-31 00:00")),
     ],
-    ids=["within", "before", "no profile", "beyond"],
+    ids=["within", "before", "no profile", "beyond", "numbers"],
 )
 def test_times_are_drawn_as_dates(
     profile: Any, cells: list[Any], count: int, ends: tuple[str, str]
@@ -313,6 +314,18 @@ def test_times_are_drawn_as_dates(
     known = [drawn.written(each) for each in drawn.medians if each is not None]
     assert known
     assert all(text.startswith("2026-") for text in known)
+
+
+@pytest.mark.parametrize(
+    ("second", "day"), [(-62_135_596_800, "1-01-01"), (253_402_214_400, "9999-12-31")]
+)
+def test_the_first_and_last_times_are_drawn(second: int, day: str) -> None:
+    drawn = draw(_DAYS, [second] * 9)
+    assert drawn is not None
+    assert drawn.count == 9
+    assert drawn.written(drawn.medians[1]).endswith(day)
+    axis = Drawn(low=second - 1e8, high=second + 1e8, are_times=True)
+    assert day in (axis.written(axis.low)[-len(day) :], axis.written(axis.high)[-len(day) :])
 
 
 def test_texts_that_are_not_all_times_are_categories() -> None:

@@ -28,9 +28,10 @@ _CATEGORIES = 6
 _OTHER = "others"
 # Beyond these shares of the newest values an axis does not stretch.
 _TAIL = (0.005, 0.995)
-# About the year 9900: Python's dates end soon after.
-_LAST_SECOND = 2.5e11
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+# Python's dates are those of the years 1 to 9999.
+_FIRST_SECOND = (dt.datetime(1, 1, 1, tzinfo=dt.UTC) - _EPOCH).total_seconds()
+_LAST_SECOND = (dt.datetime(9999, 12, 31, tzinfo=dt.UTC) - _EPOCH).total_seconds()
 _HOUR, _MONTH = 3600.0, 30 * 86_400.0
 
 
@@ -81,7 +82,9 @@ class Drawn:
         form = "%Y-%m-%d" if length > _MONTH else "%Y-%m-%d %H:%M"
         if length < _HOUR:
             form = "%Y-%m-%d %H:%M:%S"
-        return f"{_EPOCH + dt.timedelta(seconds=value):{form}}"
+        # An axis may begin before the first time.
+        time = _EPOCH + dt.timedelta(seconds=min(max(value, _FIRST_SECOND), _LAST_SECOND))
+        return f"{time:{form}}"
 
 
 def draw(profile: FeatureProfile | None, cells: Sequence[Any]) -> Drawn | None:
@@ -195,7 +198,9 @@ def _times(profile: FeatureProfile | None, cells: Sequence[Any]) -> NDArray[np.f
         cells and all(isinstance(c, str) for c in cells) and None not in found
     ):
         return None
-    known = [each for each in found if isinstance(each, int | float) and abs(each) < _LAST_SECOND]
+    # In Python a boolean is an integer.
+    known = [cell for cell in found if isinstance(cell, int | float) and not isinstance(cell, bool)]
+    known = [time for time in known if _FIRST_SECOND <= time <= _LAST_SECOND]
     return np.array(known, dtype=np.float64)
 
 
