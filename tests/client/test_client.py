@@ -286,3 +286,18 @@ def test_values_as_they_are_sent() -> None:
     ]
     assert json.loads(body_of(np.arange(4.0).reshape(2, 2))) == {"inputs": [[0, 1], [2, 3]]}
     assert json.loads(body_of(["a", "b"])) == {"instances": ["a", "b"]}
+
+
+def test_times_of_numpy_are_sent_as_iso_8601() -> None:
+    times = np.array(["2026-01-02T03:04:05.123456789", "NaT"], dtype="datetime64[ns]")
+    texts = ["2026-01-02T03:04:05.123456789", None]
+    assert json.loads(body_of(times)) == {"inputs": texts}
+    assert json.loads(body_of(times.reshape(2, 1))) == {"inputs": [[text] for text in texts]}
+    assert json.loads(body_of(times[:1].astype("datetime64[D]"))) == {"inputs": ["2026-01-02"]}
+    zoned = pd.Series(pd.to_datetime(["2026-01-02"]).tz_localize("UTC"))
+    assert json.loads(body_of(zoned)) == {"inputs": ["2026-01-02T00:00:00+00:00"]}
+    # Alone in a row, and beside others.
+    records = json.loads(body_of([{"at": time, "n": np.float64(1.5)} for time in times]))
+    assert records["dataframe_records"] == [{"at": text, "n": 1.5} for text in texts]
+    assert json.loads(body_of(np.array(times[0]))) == {"inputs": texts[0]}
+    assert json.loads(body_of({"inputs": {"at": times}})) == {"inputs": {"at": texts}}

@@ -17,7 +17,9 @@ import orjson
 from mlops.errors import InvalidInputError
 
 _FORMS = frozenset({"dataframe_split", "dataframe_records", "inputs", "instances"})
-_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+_OPTIONS = orjson.OPT_NON_STR_KEYS
+# What orjson writes for NaT of NumPy.
+_NOT_A_TIME = b'"1677-09-21T00:12:43.145224"'
 
 
 def body_of(rows: object, params: Mapping[str, Any] | None = None) -> bytes:
@@ -51,7 +53,10 @@ def to_json(document: object) -> bytes:
         InvalidInputError: It holds what JSON cannot say.
     """
     try:
-        return orjson.dumps(document, default=_plain, option=_OPTIONS)
+        body = orjson.dumps(document, default=_plain, option=_OPTIONS | orjson.OPT_SERIALIZE_NUMPY)
+        if _NOT_A_TIME in body:
+            body = orjson.dumps(document, default=_plain, option=_OPTIONS)
+        return body
     except TypeError as error:
         raise InvalidInputError(f"These values cannot be sent: {error}.") from error
 
@@ -68,7 +73,7 @@ def _document(rows: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever has rows
     if hasattr(rows, "to_frame") and _is_named(rows):  # a row of a pandas frame, as `iloc[0]`
         return {"dataframe_records": [rows.to_dict()]}
     if hasattr(rows, "tolist") and hasattr(rows, "shape"):  # NumPy
-        return {"inputs": rows.tolist()}
+        return {"inputs": _listed(rows)}
     if isinstance(rows, Sequence) and not isinstance(rows, str | bytes):
         if not rows:
             raise InvalidInputError("There are no rows to predict.")
@@ -85,6 +90,18 @@ def _is_named(rows: Any) -> bool:  # noqa: ANN401 - a Series of pandas or polars
     return len(names) > 0 and all(isinstance(name, str) for name in names)
 
 
+def _listed(array: Any) -> Any:  # noqa: ANN401 - JSON values
+    """Return the values of an array, or of a scalar of NumPy; times in ISO 8601."""
+    if array.dtype.kind != "M" or hasattr(array.dtype, "tz"):
+        return array.tolist()
+    import numpy as np
+
+    # `tolist` would make integers of nanoseconds.
+    texts = np.asarray(np.datetime_as_string(array)).astype(object)
+    texts[np.isnat(array)] = None
+    return texts.tolist()
+
+
 def _plain(value: object) -> Any:  # noqa: ANN401 - orjson asks about anything
     if isinstance(value, dt.datetime | dt.date):
         # NaT of pandas is a datetime that is not equal to itself.
@@ -98,7 +115,7 @@ def _plain(value: object) -> Any:  # noqa: ANN401 - orjson asks about anything
     if isinstance(value, tuple | set | frozenset):
         return list(value)
     if hasattr(value, "tolist"):
-        return value.tolist()
+        return _listed(value)
     if type(value).__name__ == "NAType":
         return None
     raise TypeError(f"a {type(value).__name__} has no form in JSON")
