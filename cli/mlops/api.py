@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mlops.client import Client, FeedbackResult, Outcome
+from mlops.errors import NotAllowedError
 from mlops.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -165,14 +166,25 @@ def connect(name: str | None = None, *, project: Folder = None, settings: Values
 
     Raises:
         NotFoundError: It does not run.
+        NotAllowedError: It asks callers for a certificate, and only `mlops.Client` goes with one.
     """
     from mlops.client.connection import read_token
     from mlops.deployment.runtime_files import pick_name, places
+    from mlops.spec.tls import own_client_context
     from mlops.workflows.replay import require_running
 
     own = _settings(project, settings)
     state = require_running(places(own, pick_name(own, name)))
-    return Client(state.url, token=read_token(state.launch.token_file))
+    launch = state.launch
+    if launch.tls and launch.tls.client_ca:
+        raise NotAllowedError(
+            f"`{launch.name}` asks callers for a certificate, and `connect` shows none.",
+            hint=f'`mlops.Client("{state.url}", tls=context)` shows one, with `context = '
+            "ssl.create_default_context(cafile=FILE)` and `context.load_cert_chain(CERT, KEY)`; "
+            "FILE has the authority of the server's own certificate.",
+        )
+    tls = own_client_context(launch.tls) if launch.tls else None
+    return Client(state.url, token=read_token(launch.credentials), tls=tls)
 
 
 def feedback(

@@ -10,9 +10,10 @@ import httpx
 import pytest
 import yaml
 
+import mlops
 from mlops import Client
 from mlops.client.remote_endpoint import RemoteServer, reach
-from mlops.errors import RemoteError
+from mlops.errors import NotAllowedError, RemoteError
 from tests.fixtures_deployment import Shop, wait_until
 from tests.serving.certificates import Authority
 
@@ -45,6 +46,8 @@ def test_a_deployment_with_tls(wine_shop: Shop) -> None:
     answer = shop.ok("predict", "--data", "row.json", "--json").document
     shop.ok("feedback", "--request-id", answer["request_id"], "--reward", "1")
     assert shop.ok("status", "--exit-code").code == 0
+    with mlops.connect(project=shop.folder) as own:
+        assert own.feedback(own.predict(shop.state.request).request_id, reward=1).counts
     # By its URL, as anybody else: the authority has to be known.
     there = ("--url", made["url"], "--ca", "tls/test-ca.pem")
     shop.ok("predict", "--data", "row.json", *there)
@@ -93,6 +96,13 @@ def test_a_client_certificate_from_the_command_line(wine_shop: Shop) -> None:
     by_name = shop.run("predict", "--data", "row.json", "--json")
     assert by_name.code == 4
     assert f"--url {url} --ca FILE --client-cert CERT,KEY" in by_name.error["hint"]
+    with pytest.raises(NotAllowedError) as caught:
+        mlops.connect(project=shop.folder)
+    assert f'mlops.Client("{url}", tls=context)' in (caught.value.hint or "")
+    context = ssl.create_default_context(cafile=str(authority.file))
+    context.load_cert_chain(shop.folder / "tls/shop.pem", shop.folder / "tls/shop.key")
+    with Client(url, tls=context) as client:
+        assert client.predict(shop.state.request).values
     mine_of_curl = curl.replace("CERT --key KEY", "tls/shop.pem --key tls/shop.key")
     mine_of_curl = mine_of_curl.replace(f"--cacert {cert}", f"--cacert {authority.file}")
     done = subprocess.run(
