@@ -74,6 +74,10 @@ def check_explain(shop: Shop, **key: str) -> None:
         ("/v1/models/wine:explain", {"instances": [row] * 101}, 400),
         ("/v1/models/wine:explain", {"instances": [{"alcohol": 1.0}]}, 400),
         ("/v1/models/wine:explain", {"rows": []}, 400),
+        ("/v1/models/wine:explain", {"instances": []}, 400),
+        ("/v1/models/wine:explain", {"instances": [row], "output": "price"}, 400),
+        ("/v1/models/wine:explain", {"instances": [row], "output": [0]}, 400),
+        ("/v2/models/wine/explain", {"inputs": tensors, "parameters": {"output": "price"}}, 400),
     ):
         with pytest.raises(urllib.error.HTTPError) as caught:
             shop.post(path, document, **key)

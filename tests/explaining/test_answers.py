@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import operator
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,11 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlops.explaining import Explainable, Importance
+from mlops.errors import InvalidInputError
+from mlops.explaining import Explainable, Importance, explain
 from mlops.explaining.__main__ import answered
 from mlops.journal.features import Hiding, features_of
 from mlops.journal.sql import SqlJournal
 from mlops.protocols.base import Columns, Kind, ProtocolError, Records
+from mlops.serving.explaining import output_of
 from mlops.serving.importance import LiveImportance
 from mlops.tables.signature import Column, Signature
 from tests.journal.rows import decision
@@ -29,11 +32,12 @@ class Model:
     """Answers the sum; fails as it is told to."""
 
     fault: Exception | None = None
+    answer: Any = staticmethod(operator.add)
 
     def predict(self, payload: Any, _: Any) -> Any:
         if self.fault is not None:
             raise self.fault
-        return np.array(payload.values["n"]) + np.array(payload.values["c"])
+        return self.answer(np.array(payload.values["n"]), np.array(payload.values["c"]))
 
 
 def models(fault: Exception | None = None) -> dict[str, Explainable]:
@@ -104,6 +108,46 @@ def test_callers_are_told_what_is_wrong_with_their_rows(tmp_path: Path) -> None:
     kept = asked(tmp_path, features=features_of(PAYLOAD, "all"))
     refusing = models(ProtocolError(Kind.MISMATCH, "`n` must be a number"))
     assert "`n` must be a number" in answered(kept, refusing, {"rows": ROWS})["refused"]
+
+
+def test_one_of_several_outputs_can_be_asked_for(tmp_path: Path) -> None:
+    kept = asked(tmp_path, features=features_of(PAYLOAD, "all"))
+    several = models()
+    model: Any = several["a"].model
+
+    def told(output: str) -> tuple[str, float]:
+        question = {"rows": ROWS, "output": output}
+        found = answered(kept, several, question)["explanations"][0]["a"]
+        assert found["base"] + sum(found["shares"].values()) == pytest.approx(found["prediction"])
+        return found["output"], found["prediction"]
+
+    model.answer = lambda n, c: {"sum": n + c, "difference": n - c}
+    assert told("") == ("output sum, the first of 2", 4.0)
+    assert told("difference") == ("output difference", 2.0)
+    refused = answered(kept, several, {"rows": ROWS, "output": "price"})["refused"]
+    assert "no output `price`, only `sum`, `difference`" in refused
+    model.answer = lambda n, c: np.stack([n + c, n - c], axis=1)
+    assert told("1") == ("output 1", 2.0)
+
+
+@pytest.mark.parametrize(
+    ("document", "output"),
+    [({}, ""), ({"output": None}, ""), ({"output": "sum"}, "sum"), ({"output": 1}, "1")],
+)
+def test_the_output_that_a_request_asks_for(document: dict[str, Any], output: str) -> None:
+    assert output_of(document) == output
+
+
+@pytest.mark.parametrize("output", [True, 1.5, ["sum"], {}])
+def test_an_output_that_is_no_name_is_refused(output: Any) -> None:
+    with pytest.raises(ProtocolError, match="`output` must be a name or a position"):
+        output_of({"output": output})
+
+
+def test_no_rows_cannot_be_explained() -> None:
+    nothing: dict[str, list[Any]] = {"n": [], "c": []}
+    with pytest.raises(InvalidInputError, match=r"^There are no rows to explain\.$"):
+        explain(models()["a"], nothing, {"n": [1.0], "c": [2.0]})
 
 
 def test_importance_is_the_mean_size_of_a_share(tmp_path: Path) -> None:

@@ -81,6 +81,15 @@ def test_what_is_wrong_is_told(shop: Shop, words: tuple[str, ...], code: int, sa
     assert (found.code, said in found.err) == (code, True), found.err
 
 
+def test_a_file_without_rows_is_refused(shop: Shop, tmp_path: Path) -> None:
+    path = tmp_path / "header.csv"
+    names = ask_for_row(shop)[2]
+    path.write_text(",".join(names) + "\n")
+    for ref in ("wine", "modelA"):
+        found = shop.run("explain", ref, "--data", str(path), "--json")
+        assert (found.code, found.error["message"]) == (3, f"`{path}` has no rows.")
+
+
 def test_a_model_with_several_outputs_is_explained(shop: Shop, tmp_path: Path) -> None:
     import mlflow.sklearn
     import numpy as np

@@ -2,8 +2,9 @@
 
 The first line says which models: `deployment`, `journal_url` and `arms`, each with `name`, `path`
 and `python`. Each other line has `rows`, a list of objects, and may have `served`, the arm by whose
-classes all are explained; or it is `{"importance": true}`, which asks how important the features of
-the newest requests are. Models are loaded when the first line comes.
+classes all are explained, and `output`, the one to explain of several values; or it is
+`{"importance": true}`, which asks how important the features of the newest requests are. Models are
+loaded when the first line comes.
 """
 
 from __future__ import annotations
@@ -117,9 +118,9 @@ def _explained(
     served = arms.index(question["served"]) if question.get("served") in models else 0
     cells: Rows = {name: [row.get(name) for row in rows] for name in names}
     found: list[dict[str, Any]] = [{} for _ in rows]
-    for name, said in zip(
-        arms, explain_all(list(models.values()), cells, background, served), strict=True
-    ):
+    output = question.get("output", "")
+    every = explain_all(list(models.values()), cells, background, served, output=output)
+    for name, said in zip(arms, every, strict=True):
         classes = said.single_classes
         for at, row in enumerate(found):
             errors = None if said.errors is None else said.errors[at].tolist()

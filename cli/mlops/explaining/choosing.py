@@ -105,8 +105,8 @@ def explain(
         output: Name or position of the one to explain of several values that the model answers.
 
     Raises:
-        InvalidInputError: The model refuses the rows, answers them as a whole or by values that
-            cannot be explained, or has no such output.
+        InvalidInputError: There are no rows, or the model refuses them, answers them as a whole or
+            by values that cannot be explained, or has no such output.
         OtherClassesError: It does not know one of the classes.
     """
     names = model.signature.names or tuple(rows)
@@ -114,6 +114,8 @@ def explain(
     if missing:
         raise InvalidInputError(f"The rows, or those of the background, have no `{missing[0]}`.")
     rows = {name: rows[name] for name in names}
+    if not any(map(len, rows.values())):
+        raise InvalidInputError("There are no rows to explain.")
     background = _evenly({name: background[name] for name in names})
     try:
         if not by_permutations and not output:

@@ -29,6 +29,7 @@ from mlops.protocols.base import (
     Payload,
     ProtocolError,
 )
+from mlops.protocols.json_body import read_object
 from mlops.protocols.outcomes import read_outcomes
 from mlops.protocols.seldon_v1 import write_branch
 from mlops.serving.access import Gate, Grant
@@ -36,7 +37,7 @@ from mlops.serving.access.gate import Names
 from mlops.serving.access.required_scopes import is_live_page, need_of
 from mlops.serving.browsers import Guard, form_type
 from mlops.serving.dataplane import Answer, DataPlane, Exchange
-from mlops.serving.explaining import Explainer
+from mlops.serving.explaining import Explainer, output_of
 from mlops.serving.feedback_service import REFUSALS, FeedbackService, counts, journal_fault
 from mlops.serving.http_answers import (
     ALLOW,
@@ -428,7 +429,11 @@ class App:
             raise ProtocolError(Kind.UNKNOWN_MODEL, f"There is no model `{route.model}` here.")
         codec = self._codecs[route.protocol]
         request = await off_the_loop(len(body), codec.decode, body, headers, live.signature)
-        found = await self._explainer.explain(request.payload)
+        # In V1 it stands beside the rows; V2 has parameters.
+        document = request.parameters
+        if route.protocol == "kserve-v1":
+            document = await off_the_loop(len(body), read_object, body)
+        found = await self._explainer.explain(request.payload, output=output_of(document))
         return Encoded(200, orjson.dumps({"explanations": found}))
 
     async def _score(self, body: bytes) -> Encoded:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlops.protocols.base import Columns, Kind, Payload, ProtocolError, Records, Rows
@@ -38,26 +38,31 @@ class Explainer:
         self._waiting = 0
         self._child = Child("mlops.explaining", _IDLE_S)
 
-    async def explain(self, payload: Payload, served: str = "") -> list[dict[str, Any]]:
+    async def explain(
+        self, payload: Payload, served: str = "", output: str = ""
+    ) -> list[dict[str, Any]]:
         """Return for each row the explanation of each arm, by name.
 
         Args:
             payload: The rows.
             served: The arm that answered them, by whose classes all are explained; empty for the
                 first.
+            output: Name or position of the one to explain of several values that models answer.
 
         Raises:
             ProtocolError: They cannot be explained, or too many are asked for.
         """
         rows = records_of(payload, self._live().signature.names)
-        if not 0 < len(rows) <= MAX_ROWS:
+        if not rows:
+            raise ProtocolError(Kind.MALFORMED, "There are no rows to explain.")
+        if len(rows) > MAX_ROWS:
             raise ProtocolError(Kind.MALFORMED, f"At most {MAX_ROWS} rows are explained at once.")
         if self._waiting >= _WAITING:
             raise ProtocolError(Kind.BUSY, "Other explanations are waiting; try again later.")
         self._waiting += 1
         try:
             async with self._turn:
-                return await self._ask({"rows": rows, "served": served})
+                return await self._ask({"rows": rows, "served": served, "output": output})
         finally:
             self._waiting -= 1
 
@@ -94,6 +99,22 @@ class Explainer:
             raise ProtocolError(Kind.MODEL_FAILED, answer["failed"])
         found: list[dict[str, Any]] = answer["explanations"]
         return found
+
+
+def output_of(document: Mapping[str, Any]) -> str:
+    """Return the output that a request asks to explain, by name or position; empty for none.
+
+    Raises:
+        ProtocolError: It is neither.
+    """
+    output = document.get("output")
+    if output is None:
+        return ""
+    if isinstance(output, bool) or not isinstance(output, int | str):
+        raise ProtocolError(
+            Kind.MALFORMED, f"`output` must be a name or a position, not {json.dumps(output)[:80]}."
+        )
+    return str(output)
 
 
 def explainable_arms(served: Served) -> list[dict[str, str]]:
