@@ -6,6 +6,7 @@ import time
 import urllib.error
 from typing import Any
 
+import mlops
 from tests.commands.schemas import fits
 from tests.explaining.over_http import check_explain
 from tests.fixtures_deployment import Shop
@@ -52,6 +53,8 @@ def test_a_key_from_its_making_to_its_end(wine_shop: Shop) -> None:
     (shop.folder / "row.json").write_text(_rows(shop))
     answer = shop.ok("predict", "--data", "row.json", "--json").document
     shop.ok("feedback", "--request-id", answer["request_id"], "--reward", "1")
+    with mlops.connect(project=shop.folder) as client:
+        assert client.predict(shop.state.request).values
     assert (
         "Authorization: Bearer $(cat"
         in shop.ok("deploy", "--ab", "modelA", "modelB", "--split", "60/40", "--json").document[
