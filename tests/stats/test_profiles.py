@@ -141,7 +141,7 @@ def test_times_are_seconds_in_utc() -> None:
     assert (found.kind, found.missing, numbers_of(array).minimum) == ("time", 1, 2)
     assert profile_feature([pd.NaT, pd.Timestamp(5, unit="s")]).missing == 1
     assert numbers_of([pd.Timestamp(5, unit="s")]).minimum == 5
-    assert profile_feature([np.datetime64("NaT"), np.datetime64("1970-01-01")]).missing == 1
+    assert profile_feature([np.datetime64("NaT", "D"), np.datetime64("1970-01-01")]).missing == 1
 
 
 def test_decimals_are_numbers() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,8 +26,8 @@ entry_points:
     command: "python train.py {leaves}"
 """
 
-PACKAGES = """
-python: "3.11"
+PACKAGES = f"""
+python: "{sys.version_info.major}.{sys.version_info.minor}"
 build_dependencies: [pip]
 dependencies: [mlflow, lightgbm>=4, pandas, scikit-learn]
 """
