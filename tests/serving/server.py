@@ -18,10 +18,12 @@ from typing import Any, TypeAlias
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from mlops.journal.records import Observation
 from mlops.journal.sql import SqlJournal
 from mlops.journal.url import journal_url
 from mlops.spec.deployment import Arm, DeploymentSpec, Revision
 from mlops.spec.model import ModelVersion
+from mlops.spec.request_id import read
 from mlops.spec.server import Launch, Served, ServerState, read_state, served_to_dict, write_launch
 
 Json: TypeAlias = Any
@@ -188,6 +190,16 @@ class Server:
             return self.process.wait(_STOP_TIMEOUT_S)
         finally:
             self.kill()
+
+
+def observations(server: Server, reply: Reply) -> list[Observation]:
+    """What the journal holds about one prediction."""
+    nonce = read(KEY, reply.request_id).nonce
+    journal = server.journal()
+    try:
+        return [o for o in journal.observations() if o.nonce == nonce]
+    finally:
+        journal.close()
 
 
 def _exchange(

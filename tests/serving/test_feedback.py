@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mlops.journal.records import Observation
-from mlops.spec.request_id import mint, read
+from mlops.spec.request_id import mint
 from tests.serving.models import ROWS, records
-from tests.serving.server import KEY, Json, Reply, Server, make_launch, served
+from tests.serving.server import Json, Reply, Server, make_launch, observations, served
 
 _NUMBERS = count()
 FORGED = mint(b"x" * 32, nonce=b"n" * 12, time_ms=1, revision=1, arm=0, propensity=0.5)
@@ -23,16 +22,6 @@ def predict(server: Server, rows: int = 1, **headers: str) -> Reply:
     reply = server.predict(records(ROWS[:rows]), **headers)
     assert reply.status == 200
     return reply
-
-
-def observations(server: Server, reply: Reply) -> list[Observation]:
-    """What the journal holds about one prediction."""
-    nonce = read(KEY, reply.request_id).nonce
-    journal = server.journal()
-    try:
-        return [o for o in journal.observations() if o.nonce == nonce]
-    finally:
-        journal.close()
 
 
 def test_a_reward_is_credited_to_its_arm(server: Server) -> None:

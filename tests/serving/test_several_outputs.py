@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlops.spec.request_id import read
 from tests.serving.models import COLUMNS, ROWS, records
-from tests.serving.server import KEY, Json, Reply, Server, make_launch, running, served
+from tests.serving.server import Json, Reply, Server, make_launch, observations, running, served
 
 NAMES = ("load MW", "temp °C")
 
@@ -52,13 +51,8 @@ def predict(server: Server, rows: int = 1) -> Reply:
 
 
 def stored(server: Server, reply: Reply) -> list[Any]:
-    """Return the observations of a request; their truths are lists."""
-    nonce = read(KEY, reply.request_id).nonce
-    journal = server.journal()
-    try:
-        return [o for o in journal.observations() if o.nonce == nonce]
-    finally:
-        journal.close()
+    """Return the observations of a request, of any type: their truths are lists."""
+    return [*observations(server, reply)]
 
 
 @pytest.mark.parametrize(

@@ -221,8 +221,9 @@ def _check_stopped(settings: RolloutSettings, name: str) -> None:
     Raises:
         ConflictError: It runs.
     """
-    asked = settings.deploy.new_key and settings.origins["deploy.new_key"] == "command line"
-    if asked and is_alive(places(settings, name)):
+    from mlops.deployment.lost_state import asks_for_new_key
+
+    if asks_for_new_key(settings) and is_alive(places(settings, name)):
         raise ConflictError(
             f"The server of `{name}` runs, and reads its key when it starts.",
             hint=f"`mlops stop {name}`, then the same with `--new-key`.",

@@ -74,17 +74,20 @@ def check_key_of_journal(settings: DeploymentSettings, where: Places) -> None:
         raise different_key(where.name, where.key)
 
 
+def asks_for_new_key(settings: DeploymentSettings) -> bool:
+    """Whether this command was told `--new-key`: the variable stays set for all commands."""
+    return settings.deploy.new_key and settings.origins["deploy.new_key"] == "command line"
+
+
 def is_to_rotate(settings: DeploymentSettings, where: Places) -> bool:
     """Whether `--new-key` means that the file of the key is replaced when a server starts.
 
-    Not where it has another key than the journal: it was put there to continue with. And not for
-    the variable, which stays set for all commands.
+    Not where it has another key than the journal: it was put there to continue with.
 
     Raises:
         InvalidInputError: The key cannot be read.
     """
-    asked = settings.deploy.new_key and settings.origins["deploy.new_key"] == "command line"
-    if not asked or not where.key.exists():
+    if not asks_for_new_key(settings) or not where.key.exists():
         return False
     return _stored_key(settings, where) in (None, key_print(where))
 
