@@ -68,7 +68,10 @@ def test_reloads_do_not_read_the_journal_again(journal: SqlJournal) -> None:
         now[0] += 1.0  # it took a second
         return f"page {len(read)}"
 
-    live = LiveReport(journal, 0.01, "b", asks, load=lambda: write, clock=lambda: now[0])
+    revision = [1]
+    live = LiveReport(
+        journal, 0.01, "b", asks, lambda: write, lambda: revision[0], clock=lambda: now[0]
+    )
 
     async def look_at(time_s: float) -> str:
         now[0] = max(now[0], time_s)
@@ -81,6 +84,10 @@ def test_reloads_do_not_read_the_journal_again(journal: SqlJournal) -> None:
     # Written in one second, so kept for ten more.
     assert asyncio.run(all_looks()) == ["page 1"] * 7 + ["page 2"]
     assert read == [0.0, 11.0]
+    # A page of what was live before is not served again, whatever the new one costs.
+    revision[0] = 2
+    assert asyncio.run(look_at(12.5)) == "page 3"
+    assert asyncio.run(look_at(13.0)) == "page 3"
 
 
 def test_the_page_is_the_report_of_the_journal(journal: SqlJournal) -> None:

@@ -123,7 +123,12 @@ class PublicPages:
             importance = LiveImportance(self._get, launch.name, launch.journal_url)
         page = PageApart(name, launch.name, launch.journal_url, importance=importance)
         return LiveReport(
-            self._journal, launch.alpha, launch.baseline, self._same_rows, load=lambda: page
+            self._journal,
+            launch.alpha,
+            launch.baseline,
+            self._same_rows,
+            load=lambda: page,
+            revision=lambda: self._plane.live.served.revision.number,
         )
 
     def _get(self) -> LiveRevision:

@@ -68,6 +68,7 @@ class LiveReport:
         baseline: Arm the others are compared with; empty for the first.
         ask: Asks every arm of an experiment about rows; called in a thread.
         load: Gives what writes it, when it is first needed.
+        revision: Number of what is live; a page of another is not served again.
         clock: Seconds that only grow.
     """
 
@@ -78,6 +79,7 @@ class LiveReport:
         baseline: str,
         ask: Ask | None = None,
         load: Callable[[], Page] = lambda: PAGES.load("report"),
+        revision: Callable[[], int] = lambda: 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
@@ -85,24 +87,28 @@ class LiveReport:
         self._baseline = baseline
         self._ask = ask
         self._load = load
+        self._revision = revision
         self._clock = clock
         self._lock = asyncio.Lock()
         self._page = ""
         self._kept_until = -1.0
+        self._of = -1
 
     async def __call__(self) -> str:
-        """Return the page, at most a few seconds old.
+        """Return the page of what is live, written now or some time ago.
 
         Raises:
             NotFoundError: There is nothing to write about.
             InvalidInputError: There is no arm called as the baseline.
         """
         async with self._lock:
-            started = self._clock()
-            if started >= self._kept_until:
+            started, live = self._clock(), self._revision()
+            # Whoever has just moved traffic must not be told what was known before.
+            if started >= self._kept_until or live != self._of:
                 self._page = await asyncio.to_thread(self._write)
                 done = self._clock()
                 self._kept_until = done + max(_KEPT_S, _PAUSE * (done - started))
+                self._of = live
             return self._page
 
     def _write(self) -> str:
