@@ -14,11 +14,12 @@ from mlops.errors import RemoteError
 from mlops.journal import database
 from mlops.journal.base import Journal, JournalUnavailableError
 from mlops.journal.null import open_journal
-from mlops.journal.records import Fate, RevisionEvent
+from mlops.journal.records import Decision, Fate, RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.journal.writer import JournalWriter
+from mlops.protocols.base import Columns
 from tests.fakes import until
-from tests.journal.rows import T0, decision, outcome
+from tests.journal.rows import T0, decision, nonce, outcome
 from tests.postgresql import PostgreSQL
 
 
@@ -76,23 +77,91 @@ def test_a_file_that_is_damaged_and_mended(tmp_path: Path) -> None:
 
 def test_a_file_that_is_damaged_while_it_is_open(tmp_path: Path) -> None:
     path, backup = tmp_path / "journal.db", tmp_path / "backup.db"
-    url = f"sqlite:///{path}"
-    first = SqlJournal(url)
-    first.append([decision(n) for n in range(200)], [])
+    journal = _with_features(path, backup)
+    _damage(journal, path)
+    for old in tmp_path.glob("journal.db*"):
+        old.unlink()
+    shutil.copy(backup, path)
+    stored = journal.append([_of("b", 1_000)], [outcome(1)])
+    assert [item.fate for item in stored] == [Fate.ACCEPTED]
+    _assert_names(journal)
+    assert journal.totals()["requests"] == 203
+    journal.close()
+
+
+def test_a_file_that_is_damaged_and_removed_while_it_is_open(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    journal = _with_features(path, tmp_path / "backup.db")
+    _damage(journal, path)
+    for old in tmp_path.glob("journal.db*"):
+        old.unlink()
+    journal.append([_of("b", 1_000)], [])
+    _assert_names(journal)
+    assert journal.totals() == {"requests": 2, "outcomes": 0}
+    journal.close()
+
+
+def test_a_file_that_is_replaced_while_it_is_open(tmp_path: Path) -> None:
+    """Nothing is lost in the file that has no name any more."""
+    path, backup = tmp_path / "journal.db", tmp_path / "backup.db"
+    journal = _with_features(path, backup)
+    for old in tmp_path.glob("journal.db-*"):
+        old.unlink()
+    backup.replace(path)
+    journal.append([_of("b", 1_000)], [])
+    _assert_names(journal)
+    assert journal.totals()["requests"] == 203
+    journal.close()
+
+
+def test_what_cannot_be_read_in_its_place(tmp_path: Path) -> None:
+    """It is no reason to lose decisions: another repair may come."""
+    path, backup = tmp_path / "journal.db", tmp_path / "backup.db"
+    journal = _with_features(path, backup)
+    with contextlib.closing(sqlite3.connect(backup)) as newer, newer:
+        newer.execute("UPDATE journal_meta SET version = 1000")
+    backup.replace(path)
+    with pytest.raises(JournalUnavailableError, match="tables of version 1000"):
+        journal.append([_of("b", 1_000)], [])
+    path.unlink()
+    until(lambda: not _refuses(journal))
+    journal.append([_of("b", 1_000)], [])
+    _assert_names(journal)
+    journal.close()
+
+
+def _of(column: str, number: int) -> Decision:
+    """A decision with one feature, whose value is the number."""
+    return decision(number, features=Columns({column: [number]}))
+
+
+def _with_features(path: Path, backup: Path) -> SqlJournal:
+    """A journal that stored lists of columns after its backup was made."""
+    first = SqlJournal(f"sqlite:///{path}")
+    first.append([decision(n) for n in range(200)] + [_of("a", 200)], [])
     first.close()
     shutil.copy(path, backup)
-    journal = SqlJournal(url)
+    journal = SqlJournal(f"sqlite:///{path}")
+    journal.append([_of("b", 300)], [])
+    return journal
+
+
+def _damage(journal: SqlJournal, path: Path) -> None:
+    """Overwrite all but the first page, so that a write fails."""
+    journal.drain_log()
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (path.stat().st_size - 4096))
     with pytest.raises(JournalUnavailableError, match="malformed"):
         journal.append([decision(n) for n in range(500, 900)], [outcome(1)])
-    for old in tmp_path.glob("journal.db*"):
-        old.unlink()
-    shutil.copy(backup, path)
-    stored = journal.append([decision(1_000)], [outcome(1)])
-    assert [item.fate for item in stored] == [Fate.ACCEPTED]
-    journal.close()
+
+
+def _assert_names(journal: SqlJournal) -> None:
+    """What is stored now, and what comes later, is read under its own name."""
+    journal.append([_of("c", 1_001)], [])
+    kept = journal.rows_of([nonce(1_000), nonce(1_001)])
+    found = [kept[nonce(number)] for number in (1_000, 1_001)]
+    assert [(each.names, each.rows) for each in found] == [(["b"], [[1_000]]), (["c"], [[1_001]])]
 
 
 def test_a_server_that_is_away(database: PostgreSQL) -> None:

@@ -59,6 +59,33 @@ def test_it_answers_says_so_and_recovers(
     journal.close()
 
 
+def test_a_damaged_journal_that_is_removed(
+    models: dict[str, Path], tmp_path: Path, start: Callable[[Launch], Server]
+) -> None:
+    """A running server goes on with a new one, in which it records what it serves."""
+    server = start(make_launch(tmp_path, served(models)))
+    first = server.predict(_ROW).request_id
+    assert server.post("/feedback", {"request_id": first, "reward": 1.0}).status == 200
+    journal = server.journal()
+    journal.drain_log()
+    journal.close()
+    path = tmp_path / "journal.db"
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+    second = server.predict(_ROW).request_id
+    assert server.post("/feedback", {"request_id": second, "reward": 1.0}).status == 503
+    for old in tmp_path.glob("journal.db*"):
+        old.unlink()
+    wait_until(
+        lambda: server.post("/feedback", {"request_id": second, "reward": 1.0}).status == 200
+    )
+    journal = server.journal()
+    wait_until(lambda: "started" in [event.event for event in journal.revision_events()])
+    assert sum(traffic.drawn for traffic in journal.traffic()) == 1
+    journal.close()
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_key_that_is_not_the_journals(
     models: dict[str, Path], tmp_path: Path, start: Callable[[Launch], Server], workers: int

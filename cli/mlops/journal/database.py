@@ -10,11 +10,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
-from mlops.errors import RemoteError
+from mlops.errors import MlopsError, RemoteError
 from mlops.journal import archived, partitions
 from mlops.journal.archive_lookup import Lookups
 from mlops.journal.archive_parts import ROWS, Parts
@@ -67,34 +67,71 @@ class Database:
         self._fault: RemoteError | None = None
         self._retry_at = 0.0
         self._opening = threading.Lock()
+        self._is_new = True
         try:
             self._open()
         except RemoteError:
             if not patient:
                 raise
+        self._is_new = False
 
     def _open(self) -> _Opened:
         """Return the open database; one that could not be opened is tried again at intervals.
 
+        A file that is not the one that was opened is opened again.
+
         Raises:
             RemoteError: It cannot be reached.
         """
-        if self._opened is None:
-            with self._opening:
-                if self._fault and time.monotonic() < self._retry_at:
-                    raise self._fault
-                try:
-                    self._opened = self._opened or _Opened(
-                        open_engine(self._url), self._part_rows, self._fetch
-                    )
-                except RemoteError as error:
-                    self._fault, self._retry_at = error, time.monotonic() + _REOPEN_S
-                    raise
-        return self._opened
+        opened = self._opened
+        if opened is not None:
+            if opened.is_current():
+                return opened
+            self._forget(opened)
+        with self._opening:
+            if self._opened is None:
+                self._opened = self._reopened()
+            return self._opened
+
+    def _reopened(self) -> _Opened:
+        """Open it, with the lock held."""
+        if self._fault and time.monotonic() < self._retry_at:
+            raise self._fault
+        try:
+            return _Opened(open_engine(self._url), self._part_rows, self._fetch)
+        except MlopsError as error:
+            if self._is_new and not isinstance(error, RemoteError):
+                raise
+            # What is in its place now is not the caller's mistake, and may be replaced again.
+            self._fault = RemoteError(error.message, hint=error.hint)
+            self._retry_at = time.monotonic() + _REOPEN_S
+            raise self._fault from error
+
+    def _forget(self, opened: _Opened) -> None:
+        """Close a database: the next use opens the one that is there then, and creates its tables.
+
+        Nothing that is known of it holds for another: not the ids of lists of columns, nor what was
+        read of its archive. Other threads may still be reading that; it goes when they are done.
+        """
+        with self._opening:
+            if self._opened is opened:
+                self._opened = None
+        opened.engine.dispose()
 
     @property
     def _engine(self) -> Engine:
         return self._open().engine
+
+    def _of(self, connection: Connection) -> _Opened:
+        """Return the open database of a connection.
+
+        Raises:
+            RemoteError: Another is in its place by now.
+        """
+        opened = self._open()
+        if connection.engine is not opened.engine:
+            raise RemoteError("The journal was replaced while it was read.", hint="Try again.")
+        return opened
 
     def _begin(self, connection: Connection) -> None:
         """Take the write lock now, where the driver would wait for the first row."""
@@ -126,8 +163,9 @@ class Database:
 
     def _look_again(self, error: DBAPIError) -> None:
         """Close a file that is damaged: a repair puts another in its place."""
-        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _DAMAGED and self._opened:
-            self._opened.engine.dispose()
+        opened = self._opened
+        if opened and getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
+            self._forget(opened)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -146,7 +184,7 @@ class Database:
             if not parts:
                 yield connection
                 return
-            whole = self._open().archive.whole(connection, parts, features=features)
+            whole = self._of(connection).archive.whole(connection, parts, features=features)
         with whole.connect() as connection:
             yield connection
 
@@ -202,7 +240,10 @@ class _Opened:
         dialect = sqlite if engine.dialect.name == "sqlite" else postgresql
         self.columns = ColumnIds(engine)
         file = engine.url.database if engine.dialect.name == "sqlite" else None
-        path = Path(file) if file and "mode" not in engine.url.query else None
+        self._path = path = Path(file) if file and "mode" not in engine.url.query else None
+        self._identity = _identity(path)
+        self._is_lost = False
+        event.listen(engine, "invalidate", self._lose)
         self.turns = Turns(path)
         self.parts = Parts(path, part_rows)
         self.archive = Archive(path, fetch)
@@ -216,6 +257,25 @@ class _Opened:
             .on_conflict_do_nothing()
             .returning(outcomes.c.nonce, outcomes.c.row)
         )
+
+    def _lose(self, *_: object) -> None:
+        self._is_lost = True
+
+    def is_current(self) -> bool:
+        """Whether it is still the database that was opened.
+
+        A file is by its identity. Another server's database may be an earlier one, from a backup,
+        once a connection has broken.
+        """
+        return not self._is_lost and self._identity == _identity(self._path)
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    """Return what tells a file from another with its name; None where there is none."""
+    with contextlib.suppress(OSError):
+        found = path.stat() if path else None
+        return (found.st_dev, found.st_ino) if found else None
+    return None
 
 
 class DeadlockError(JournalUnavailableError):

@@ -74,11 +74,9 @@ class SqlJournal(ArchivableDatabase):
         self, decisions: Sequence[Decision], outcomes: Sequence[NewOutcome]
     ) -> list[StoredOutcome]:
         """See `Log.append`."""
-        with self._writing():
-            rows = decision_rows(decisions, self._open().columns.of(names_in(decisions)))
         for attempt in range(_TRIES):
             try:
-                return self._append(rows, outcomes)
+                return self._append(decisions, outcomes)
             except DeadlockError as error:
                 # Outcomes keep the order of their arrival, so that they can meet in two orders.
                 if attempt == _TRIES - 1:
@@ -86,12 +84,18 @@ class SqlJournal(ArchivableDatabase):
         raise AssertionError("unreachable")
 
     def _append(
-        self, rows: list[DecisionRow], outcomes: Sequence[NewOutcome]
+        self, decisions: Sequence[Decision], outcomes: Sequence[NewOutcome]
     ) -> list[StoredOutcome]:
-        opened, last = self._open(), 0
+        last = 0
         while True:
+            with self._writing():
+                opened = self._open()
+                rows = decision_rows(decisions, opened.columns.of(names_in(decisions)))
             earlier = self._looked_up(rows, outcomes)
             with self._transaction() as connection:
+                if self._open() is not opened:
+                    # Another file, in which lists of columns have other ids.
+                    continue
                 log_lock(connection)
                 self._begin(connection)
                 if archived.read_stage(connection) != earlier.stage:
@@ -119,12 +123,12 @@ class SqlJournal(ArchivableDatabase):
             ArchiveAwayError: It cannot be reached.
         """
         with self._writing(), self._engine.connect() as connection:
-            return self._open().lookups.look(connection, rows, batch)
+            return self._of(connection).lookups.look(connection, rows, batch)
 
     def far(self, outcomes: Sequence[NewOutcome]) -> list[bool]:
         """See `Log.far`."""
         with self._writing(), self._engine.connect() as connection:
-            return self._open().lookups.far(connection, outcomes)
+            return self._of(connection).lookups.far(connection, outcomes)
 
     def look_up(self, outcomes: Sequence[NewOutcome]) -> None:
         """See `Log.look_up`."""
@@ -158,7 +162,7 @@ class SqlJournal(ArchivableDatabase):
             # One part at a time: to put all that is archived together takes minutes.
             for part in archived.read_parts(connection):
                 if part.upto > after:
-                    names, archive = ColumnNames(connection), self._open().archive
+                    names, archive = ColumnNames(connection), self._of(connection).archive
                     with archive.part(connection, part.part, features=features) as its:
                         upto = min(end, part.upto)
                         found = read_decisions(its, after, upto, limit, names, features=features)
@@ -173,7 +177,7 @@ class SqlJournal(ArchivableDatabase):
         with self._snapshot() as connection:
             if after >= archived.last_outcome(connection):
                 found, upto = read_outcomes(connection, after, end, limit)
-                return self._open().lookups.completed(connection, found), upto
+                return self._of(connection).lookups.completed(connection, found), upto
         with self._evidence() as connection:
             return read_outcomes(connection, after, end, limit)
 
@@ -183,7 +187,7 @@ class SqlJournal(ArchivableDatabase):
         with self._snapshot() as connection:
             names = ColumnNames(connection)
             found = rows_of(connection, chosen, names)
-            archive = self._open().archive
+            archive = self._of(connection).archive
             for part, some in archived.by_part(connection, chosen - found.keys()).items():
                 with archive.part(connection, part, features=True) as its:
                     found |= rows_of(its, some, names)
@@ -194,7 +198,7 @@ class SqlJournal(ArchivableDatabase):
         chosen = set(nonces)
         with self._snapshot() as connection:
             found = count_outcomes(connection, chosen, upto)
-            return found + self._open().archive.count_outcomes(connection, chosen, upto)
+            return found + self._of(connection).archive.count_outcomes(connection, chosen, upto)
 
     def claim(self, start: Progress, owner: str, now_ms: int, lease_ms: int) -> Progress | None:
         """See `Consumption.claim`."""
@@ -225,7 +229,7 @@ class SqlJournal(ArchivableDatabase):
         """See `Evidence.request_columns`."""
         chosen = list(revisions)
         with self._snapshot() as connection:
-            opened, parts = self._open(), archived.read_parts(connection)
+            opened, parts = self._of(connection), archived.read_parts(connection)
             yield from archive_columns.request_columns(opened.archive, parts, chosen)
             yield from opened.parts.requests(connection, chosen)
 
@@ -233,7 +237,7 @@ class SqlJournal(ArchivableDatabase):
         """See `Evidence.outcome_columns`."""
         chosen = list(revisions)
         with self._snapshot() as connection:
-            opened, parts = self._open(), archived.read_parts(connection)
+            opened, parts = self._of(connection), archived.read_parts(connection)
             live = opened.parts.outcomes(connection, chosen)
             if parts:
                 live = archive_columns.outcome_columns(
@@ -259,7 +263,7 @@ class SqlJournal(ArchivableDatabase):
     def traffic(self) -> list[Traffic]:
         """See `Sums.traffic`."""
         with self._snapshot() as connection:
-            closed, rest = self._open().parts.sums(connection)
+            closed, rest = self._of(connection).parts.sums(connection)
             for part in archived.read_parts(connection):
                 closed += [traffic.Sums(*each) for each in part.traffic]
         if not any(each.units for each in closed):
@@ -293,13 +297,13 @@ class SqlJournal(ArchivableDatabase):
             if part is None:
                 return None
             names = ColumnNames(connection)
-            with self._open().archive.part(connection, part, features=True) as its:
+            with self._of(connection).archive.part(connection, part, features=True) as its:
                 return find_decision(its, nonce, names)
 
     def outcomes_of(self, nonce: bytes) -> list[Observation]:
         """Return the outcomes of one decision that count, in order of arrival."""
         with self._snapshot() as connection:
-            opened, found = self._open(), outcomes_of(connection, nonce)
+            opened, found = self._of(connection), outcomes_of(connection, nonce)
             part = archived.parts_of(connection, [nonce]).get(nonce)
             if part is None:
                 return found
@@ -341,7 +345,9 @@ class SqlJournal(ArchivableDatabase):
         while True:
             with self._writing(), self._engine.connect() as connection:
                 parts = archived.count_parts(connection)
-                back = self._open().archive.outcome_rows(connection, nonces) if parts else []
+                back = (
+                    self._of(connection).archive.outcome_rows(connection, nonces) if parts else []
+                )
             with self._transaction() as connection:
                 log_lock(connection)
                 self._begin(connection)

@@ -239,9 +239,11 @@ class Past:
         """
         self._journal.record([RevisionEvent(number, _now_ms(), "note", {"text": text})])
 
-    def record_outage(self, number: int, since_ms: int) -> None:
-        """Remember when the journal could not be written, to record it there afterwards."""
-        now_ms = _now_ms()
+    def record_outage(self, live: LiveRevision, since_ms: int) -> None:
+        """Record that the journal could not be written, and what serves where it is another now."""
+        number, now_ms = live.served.revision.number, _now_ms()
+        with contextlib.suppress(MlopsError):
+            self._record_again(live)
         if now_ms - since_ms < _OUTAGE_MS:
             return
         begin, end = (
@@ -250,6 +252,17 @@ class Past:
         )
         with contextlib.suppress(MlopsError):
             self._journal.record([begin, end])
+
+    def _record_again(self, live: LiveRevision) -> None:
+        """Record the start once more in a journal that is new, or a backup from before it."""
+        number = live.served.revision.number
+        if not self._starts:
+            # Another worker does.
+            return
+        events = self._journal.revision_events()
+        if not any(event.revision == number and is_spec(event) for event in events):
+            self._check_key_late()
+            self._journal.record(self._facts("started", live))
 
     def record_stop(self, number: int) -> None:
         """Record that the server has stopped, if that can be done."""

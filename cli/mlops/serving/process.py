@@ -136,7 +136,7 @@ class Process:
             launch, lease, self.plane, self._past, self._watch, self._metrics, self._shadows
         )
         self._writer.on_outage = lambda since_ms: self._past.record_outage(
-            self.launch.served.revision.number, since_ms
+            self.plane.live, since_ms
         )
         self._explainer = Explainer(self.revisions.get, launch.name, launch.journal_url)
         self._outliers = OutlierCheck(self.revisions.get)
