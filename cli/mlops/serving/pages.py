@@ -23,7 +23,7 @@ from starlette.responses import (
 from starlette.routing import BaseRoute, Route
 
 import mlops
-from mlops.errors import MlopsError, NotFoundError
+from mlops.errors import MlopsError, NotFoundError, RemoteError
 from mlops.protocols.base import Encoded, ProtocolError
 from mlops.protocols.http_status import http_status
 from mlops.protocols.json_body import shown
@@ -200,7 +200,10 @@ class Pages:
         return PlainTextResponse(mlflow.__version__)
 
     async def _expose(self, request: Request) -> Response:
-        counts = await self._counts() if self._counts else None
+        try:
+            counts = await self._counts() if self._counts else None
+        except RemoteError as error:
+            return PlainTextResponse(f"{error.message}\n", 503)
         verdict = self._gauge() if self._gauge else None
         return Response(self._metrics.expose(counts, verdict), media_type=_METRICS_TYPE)
 

@@ -37,6 +37,8 @@ from mlops.spec.server import Launch, Served, ServerState, state_to_dict, write_
 
 _LOG = logging.getLogger(__name__)
 _ANSWER_S = 2.0
+# Shorter than a worker waits for the sum: of one that is busy the counts before are used.
+_COUNTS_S = 1.0
 _STATUS_S = 4.0
 _HOLD_S = 5.0
 _LOOK_EVERY_S = 1.0
@@ -224,13 +226,14 @@ class Supervisor:
     async def _ask_count(self, worker: WorkerProcess) -> None:
         pid = worker.pid
         with contextlib.suppress(MlopsError):
-            counts = await worker.ask("snapshot", timeout_s=_ANSWER_S)
+            counts = await worker.ask("snapshot", timeout_s=_COUNTS_S)
             # The next process in its place counts from 0, and the last one's counts are in already.
             if worker.pid == pid:
                 worker.last = unpacked(counts)
                 worker.answered_s = time.monotonic()
 
     async def _counts(self) -> Counts:
+        """Add up all workers' counts; of one that does not answer, those it gave last."""
         await self._ask_counts()
         return total([self._counted, *(each.last for each in self._workers)])
 

@@ -28,6 +28,8 @@ from mlops.spec.server import Served
 _LOG = logging.getLogger(__name__)
 # Answers of other workers are in the journal by then, or will not be soon.
 _PATIENCE_S = 2.0
+# Longer than the supervisor waits for a busy worker, and half of what Prometheus waits for us.
+_COUNTS_S = 5.0
 
 
 class Worker:
@@ -146,12 +148,15 @@ class Worker:
         return await self._process.status(unpacked(counts))
 
     async def _counts(self) -> Counts:
-        """Ask what all workers have counted; if that fails, return this worker's own."""
-        try:
-            counts: bytes = await self._channel.ask("counts", timeout_s=_PATIENCE_S)
-        except ChannelClosedError:
-            counts = self._process.snapshot()
-        return unpacked(counts)
+        """Ask what all workers have counted.
+
+        Neither this worker's own part nor an earlier sum would do instead: where counters fall,
+        Prometheus sees a restart and counts all of them once more; of what is missing it knows.
+
+        Raises:
+            ChannelClosedError: The supervisor does not answer.
+        """
+        return unpacked(await self._channel.ask("counts", timeout_s=_COUNTS_S))
 
     async def _ask_others(self) -> None:
         with contextlib.suppress(MlopsError):

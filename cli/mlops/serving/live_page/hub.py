@@ -60,14 +60,18 @@ class Hub:
         rates = Rates()
         while True:
             now_s = time.time()
-            arms = rates.add(sample(await self._counts(), now_s))
+            faults: list[str] = []
+            arms: dict[str, list[float | None]] = {}
+            try:
+                arms = rates.add(sample(await self._counts(), now_s))
+            except MlopsError as error:
+                faults.append(error.message)
             point = {"t": int(now_s), "arms": arms}
             is_due = not self._points or now_s - self._points[-1]["t"] >= WINDOW_S
             if is_due and any(cells[0] is not None for cells in arms.values()):
                 self._points.append(point)
             status = self._status()
-            if self._fault:
-                status["faults"] = [*status["faults"], self._fault]
+            status["faults"] = [*status["faults"], *faults, *([self._fault] if self._fault else [])]
             self.broadcast.tell({**point, **status})
             await asyncio.sleep(_EVERY_S)
 
