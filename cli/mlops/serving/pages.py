@@ -106,7 +106,11 @@ class Pages:
         self._report = report
         self._evidence = evidence
         self._verdict = verdict
-        self._gauge = VerdictGauge(verdict, self._is_watched) if verdict else None
+        self._gauge = (
+            VerdictGauge(verdict, self._is_watched, lambda: plane.live.served.revision.number)
+            if verdict
+            else None
+        )
         self._counts = counts
         self._live_page = live_page
         self._explains = explains

@@ -13,6 +13,7 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from mlops.errors import MlopsError
@@ -25,7 +26,10 @@ _LOG = logging.getLogger(__name__)
 # that reading it takes long, until the pause is this many times as long as the work.
 _KEPT_S = 2.0
 _PAUSE = 10.0
-
+# For metrics a verdict counts this long without another: as long as Prometheus looks back for a
+# sample. It still counts while another is made, however long that takes, up to the second number.
+_OLD_S, _SLOW_S = 300.0, 3600.0
+_UNDECIDED = {VERDICT: 0.0, GUARDRAILS: 0.0}
 
 #: Asks every arm of the experiment of this identity about rows: one list of predictions per arm.
 Ask: TypeAlias = Callable[[str, Sequence[Any]], Sequence[Sequence[Any]]]
@@ -117,31 +121,60 @@ class LiveReport:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A verdict in numbers, with the revision it is about and when it came."""
+
+    values: dict[Family, float]
+    revision: int
+    at_s: float
+
+
 class VerdictGauge:
     """The verdict in numbers, for metrics: as it was at the previous scrape.
 
-    A scrape does not wait for it, and without guardrails nothing is computed.
+    A scrape does not wait for it, and without guardrails nothing is computed. What is known counts
+    for the live revision only, and not for long: 0, not decided, after that.
 
     Args:
         verdict: Writes `/verdict.json`.
         wanted: Whether what is live has a verdict to watch.
+        revision: Number of what is live.
+        clock: Seconds that only grow.
     """
 
-    def __init__(self, verdict: Callable[[], Awaitable[str]], wanted: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        verdict: Callable[[], Awaitable[str]],
+        wanted: Callable[[], bool],
+        revision: Callable[[], int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._verdict = verdict
         self._wanted = wanted
-        self._known: dict[Family, float] = {VERDICT: 0.0, GUARDRAILS: 0.0}
+        self._revision = revision
+        self._clock = clock
+        self._known: _Known | None = None
         self._renewing: asyncio.Task[None] | None = None
+        self._began_s = 0.0
 
     def __call__(self) -> dict[Family, float]:
         """Return what is known, and start an update."""
         if not self._wanted():
-            return {VERDICT: 0.0, GUARDRAILS: 0.0}
+            self._known = None
+            return dict(_UNDECIDED)
         if self._renewing is None or self._renewing.done():
-            self._renewing = asyncio.create_task(self._renew())
-        return self._known
+            self._began_s = self._clock()
+            self._renewing = asyncio.create_task(self._renew(self._revision()))
+        known = self._known
+        if known is None or known.revision != self._revision():
+            return dict(_UNDECIDED)
+        # While a large journal is read there can be nothing newer.
+        waited_s, renewing_s = self._began_s - known.at_s, self._clock() - self._began_s
+        is_old = waited_s > _OLD_S or renewing_s > _SLOW_S
+        return dict(_UNDECIDED if is_old else known.values)
 
-    async def _renew(self) -> None:
+    async def _renew(self, revision: int) -> None:
         try:
             said = json.loads(await self._verdict())
         except MlopsError as error:
@@ -150,4 +183,5 @@ class VerdictGauge:
         except Exception:  # noqa: BLE001 - the next scrape asks again; what is known stays
             _LOG.exception("no verdict for `/metrics`")
             return
-        self._known = {VERDICT: said["result"], GUARDRAILS: said["guardrails"]}
+        values = {VERDICT: said["result"], GUARDRAILS: said["guardrails"]}
+        self._known = _Known(values, revision, self._clock())
