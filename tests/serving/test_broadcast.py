@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -11,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from mlops.serving.counting import Counts
 from mlops.serving.live_page import broadcast as module
+from mlops.serving.live_page import hub as hub_module
 from mlops.serving.live_page.broadcast import MOST_VIEWERS, Broadcast, stream
 from mlops.serving.live_page.hub import Hub
 
@@ -107,3 +110,53 @@ def test_lines_break_between_all_servers_and_this_one(shared: bool) -> None:
     found = asyncio.run(recalled())
     assert found[: len(older)] == older
     assert [point["arms"] for point in found[len(older) :]] == ([{}] if shared else [])
+
+
+def test_the_journal_is_read_at_once_when_another_revision_is_live(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Reading a large one takes minutes, and it rests for ten times as long."""
+    monkeypatch.setattr(hub_module, "_READ_EVERY_S", 3_600.0)
+    monkeypatch.setattr(hub_module, "_EVERY_S", 0.01)
+    live = [1]
+    turns: dict[int, asyncio.Event] = {}
+
+    async def counts() -> Counts:
+        return Counts()
+
+    class Slow:
+        async def ask(self, what: str, **terms: Any) -> dict[str, Any]:
+            if what == "history":
+                return {"points": []}
+            read = live[0]
+            if terms["name"] == "verdict":
+                await turns.setdefault(terms["look"], asyncio.Event()).wait()
+            return {"html": f"revision {read}"}
+
+        def release_memory(self) -> None:
+            pass
+
+    async def run() -> None:
+        hub = Hub(counts, Slow(), lambda: {"revision": live[0], "faults": []})  # type: ignore[arg-type]
+
+        def shows(name: str, number: int) -> bool:
+            return hub.broadcast.html.get(name) == f"revision {number}"
+
+        async with contextlib.aclosing(hub.broadcast.view()) as events:
+            await anext(events)
+            await _until(lambda: 1 in turns)
+            turns[1].set()
+            await _until(lambda: shows("outliers", 1))
+            live[0] = 2
+            await _until(lambda: 2 in turns)
+            # Another one, while the journal is read.
+            live[0] = 3
+            await asyncio.sleep(0.1)
+            turns[2].set()
+            await _until(lambda: 3 in turns)
+            turns[3].set()
+            await _until(lambda: shows("verdict", 3) and shows("outliers", 3))
+            await asyncio.sleep(0.1)
+            assert sorted(turns) == [1, 2, 3]
+
+    asyncio.run(run())

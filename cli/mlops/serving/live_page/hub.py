@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -21,7 +22,8 @@ _EVERY_S = 1.0
 PARTS = ("consumers", "revisions", "shares", "verdict", "quality", "drift", "outliers")
 #: Points of the charts: a quarter of an hour, one for each `WINDOW_S`.
 POINTS = 180
-# The journal is read again this long after the last time, and after so many times the work it was.
+# The journal is read again this long after the last time, and after so many times the work it was;
+# at once when another revision is live.
 _READ_EVERY_S, _PAUSE = 5.0, 10.0
 
 
@@ -50,6 +52,8 @@ class Hub:
         self._counts, self._reader, self._status = counts, reader, status
         self._points: deque[dict[str, Any]] = deque(maxlen=POINTS)
         self._looks = 0
+        self._revision = 0
+        self._moved = asyncio.Event()
         self._fault, self.shared = "", shared
         self.broadcast = Broadcast((self._sample, self._recall, self._look), self._history)
 
@@ -71,6 +75,8 @@ class Hub:
             if is_due and any(cells[0] is not None for cells in arms.values()):
                 self._points.append(point)
             status = self._status()
+            if status["revision"] != self._revision:
+                self._moved.set()
             status["faults"] = [*status["faults"], *faults, *([self._fault] if self._fault else [])]
             self.broadcast.tell({**point, **status})
             await asyncio.sleep(_EVERY_S)
@@ -98,6 +104,9 @@ class Hub:
         """Read the journal again and again."""
         while True:
             started, self._looks = time.monotonic(), self._looks + 1
+            # What goes live while the journal is read may be missing in what was read before.
+            self._revision = self._status()["revision"]
+            self._moved.clear()
             try:
                 for name in PARTS:
                     found = await self._reader.ask("part", name=name, look=self._looks)
@@ -108,4 +117,6 @@ class Hub:
                 self._fault = f"{error.message} {error.hint or ''}".strip()
             self._reader.release_memory()
             spent_s = time.monotonic() - started
-            await asyncio.sleep(max(_READ_EVERY_S, _PAUSE * spent_s))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(_READ_EVERY_S, _PAUSE * spent_s)):
+                    await self._moved.wait()
