@@ -23,7 +23,7 @@ from mlops.protocols.protobuf import methods
 from mlops.serving.tls import ServerTls
 from mlops.spec.access import Access, Tls, new_key, write_keys
 from mlops.spec.revocations import now, read_revocations
-from mlops.spec.tls import own_client_context, server_context
+from mlops.spec.tls import own_client_context, read_validity, server_context
 from tests.serving.certificates import Authority
 from tests.serving.grpc_client import INFERENCE
 from tests.serving.models import ROWS, records
@@ -187,6 +187,27 @@ def test_authorities_are_replaced_too(models: dict[str, Path], tmp_path: Path) -
         # The clients of gRPC check the server by the same authority as before.
         for name, code in (("new", "OK"), ("old", "UNAVAILABLE")):
             assert _call_grpc(launch.grpc_port, authority, name)[0] == code
+
+
+def test_files_that_change_while_models_load_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who watches them begins when the server is ready, which may take minutes."""
+    authority = Authority(tmp_path)
+    cert = authority.issue("server", days=0.1)
+
+    def replaced_next(tls: Tls) -> Any:
+        found = read_validity(tls)
+        authority.issue("server", days=300)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlops.serving.tls.read_validity", replaced_next)
+        tls = ServerTls(Tls(str(cert), str(cert.with_suffix(".key"))))
+    assert "ends" in tls.warnings[0]
+    tls.watch.look()
+    assert not tls.warnings
+    assert _admits(tls, _client(authority))
 
 
 def _is_let_in(server: Server, client: ssl.SSLContext) -> bool:

@@ -31,7 +31,7 @@ from mlops.protocols.base import ProtocolError
 from mlops.registry.cache_lease import Lease
 from mlops.serving.access.buckets import Places
 from mlops.serving.access.opening import open_gate
-from mlops.serving.access.watch import FileWatch, follow
+from mlops.serving.access.watch import follow
 from mlops.serving.app import App
 from mlops.serving.browsers import Guard
 from mlops.serving.consumer_process import ConsumerProcess, consumers_of
@@ -252,7 +252,7 @@ class Process:
             self._past.catch_up(self.revisions.get, self.revisions.recalled),
             follow_epochs(self._journal, self.revisions.get, self.revisions.redraw),
             follow_size(self._journal.size_bytes, self._limits),
-            follow(self.gate, [FileWatch(self.tls.paths, self.tls.reload)] if self.tls else []),
+            follow(self.gate, [self.tls.watch] if self.tls else []),
         )
         watching = [asyncio.create_task(each) for each in work]
         try:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops.errors import InvalidInputError
+from mlops.serving.access.watch import FileWatch
 from mlops.spec.access import Tls
 from mlops.spec.tls import Validity, read_validity, server_context
 
@@ -38,6 +39,8 @@ class ServerTls:
         self._tls = tls
         paths = (tls.cert, tls.key, tls.client_ca, tls.client_crl)
         self.paths = [Path(path) for path in paths if path]
+        #: Begins before they are read: models load for minutes until somebody looks again.
+        self.watch = FileWatch(self.paths, self.reload)
         self._validity = Validity()
         self._fault = ""
         self._current = self._load()
