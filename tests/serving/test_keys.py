@@ -19,6 +19,7 @@ from mlops.serving.access import Gate
 from mlops.serving.access.buckets import Bucket, shared_places
 from mlops.serving.access.keyring import Keyring
 from mlops.serving.access.opening import open_gate
+from mlops.serving.access.watch import FileWatch
 from mlops.spec.access import Access, Issuer, Key, Rate, new_key, parse_rate, read_keys, write_keys
 from mlops.spec.server import Launch
 from tests.fixtures_deployment import wait_until
@@ -168,6 +169,26 @@ def test_the_long_run_is_the_rate() -> None:
     bucket = Bucket.of(Rate(50, 1.0), shared_places(), 0)
     taken = sum(bucket.take(7.0 + step / 1000) == 0.0 for step in range(10_000))
     assert taken == pytest.approx(50 + 50 * 10, abs=1)
+
+
+def test_a_file_whose_mode_is_mended_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "wine.keys"
+    _put(path)
+    looks: list[None] = []
+    watch = FileWatch([path], lambda: looks.append(None))
+    watch.look()
+    assert not looks
+    before = path.stat().st_ctime_ns
+
+    def mended() -> bool:
+        # The kernel's clock for files ticks every few milliseconds.
+        path.chmod(0o600)
+        return path.stat().st_ctime_ns != before
+
+    wait_until(mended)
+    watch.look()
+    watch.look()
+    assert len(looks) == 1
 
 
 def _kind(gate: Gate, authorization: bytes, *, need: Any = "any") -> Kind:

@@ -47,7 +47,7 @@ class FileWatch:
             self._seen = now
             self._changed()
 
-    def _look(self) -> list[tuple[int, int, int] | None]:
+    def _look(self) -> list[tuple[int, int, int, int] | None]:
         return [_stamp(path) for path in self._paths]
 
 
@@ -121,13 +121,17 @@ def _look_at(files: list[FileWatch]) -> None:
         each.look()
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What distinguishes one content of a file from the next; links are followed."""
+def _stamp(path: Path) -> tuple[int, int, int, int] | None:
+    """What distinguishes one content of a file from the next; links are followed.
+
+    The time of the last change of its inode is part of it: after `chmod` and `chown` a file that
+    could not be read may be readable.
+    """
     try:
         found = os.stat(path)  # noqa: PTH116 - once a second, of every file
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_size
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
