@@ -23,6 +23,8 @@ from tests.serving.server import KEY, Json, Server, make_launch, reweighted, run
 
 _ASK = orjson.dumps({"dataframe_records": records(ROWS[:1])})
 _CALLERS = 3
+_TOKEN = "a-token-of-some-length"
+_BEARER = f"Bearer {_TOKEN}"
 
 
 @pytest.fixture(scope="module")
@@ -301,6 +303,33 @@ def test_a_worker_that_is_started_again_has_the_key_of_the_others(pair: Server) 
         assert "was replaced" in "".join(pair.admin("GET", "/status").json["warnings"])
     finally:
         file.write_bytes(KEY)
+
+
+def test_a_worker_that_is_started_again_has_the_token_of_the_others(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    """The file is read when all start: whoever read it later would refuse who the others admit."""
+    launch = replace(make_launch(tmp_path, served(models), token=_TOKEN), workers=2)
+    file = Path(launch.token_file)
+    with running(launch, tmp_path) as server:
+        cases = (("another-token-than-before", "was replaced"), (None, "is gone"))
+        for number, (content, said) in enumerate(cases):
+            if content is None:
+                file.unlink()
+            else:
+                file.write_text(content)
+            os.kill(workers(server)[number]["pid"], signal.SIGKILL)
+            until(lambda: workers(server)[number]["restarts"] == 1)  # noqa: B023
+            settle(server)
+            codes = []
+            for _ in range(8):
+                server.hang_up()  # the next connection may go to the other one
+                codes.append(server.predict(records(ROWS[:1]), authorization=_BEARER).status)
+            assert codes == [200] * 8
+            (warning,) = server.admin("GET", "/status").json["warnings"]
+            assert warning.startswith(f"`{file}`")
+            assert said in warning
+            assert _TOKEN not in warning
 
 
 def test_they_end_together_and_begin_again(pair: Server) -> None:

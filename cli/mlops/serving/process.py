@@ -51,7 +51,7 @@ from mlops.serving.recording import Recorder
 from mlops.serving.request_bodies import MemoryBudget, budget_within, memory_limit
 from mlops.serving.revision import load_revision
 from mlops.serving.revision_switch import RevisionSwitch, keep_folders
-from mlops.serving.secret_files import read_key
+from mlops.serving.secret_files import Secrets
 from mlops.serving.shadows import Shadows
 from mlops.serving.startup_messages import status_of
 from mlops.serving.tls import ServerTls
@@ -83,7 +83,7 @@ class Process:
         launch: How to start it, with the port that it really has.
         settled: Awaited before feedback is stored, until what other processes answered is too.
         places: Where the requests of each key are counted, by all processes.
-        key: The key of its request ids; None to read the file of the launch.
+        secrets: The key of its request ids and its token; None to read the files of the launch.
 
     Raises:
         InvalidInputError: A model cannot be served.
@@ -94,10 +94,11 @@ class Process:
         launch: Launch,
         settled: Callable[[], Awaitable[None]] | None = None,
         places: Places | None = None,
-        key: bytes | None = None,
+        secrets: Secrets | None = None,
     ) -> None:
-        key = read_key(launch.key_file) if key is None else key
-        self.gate = open_gate(launch, places)
+        self._secrets = secrets or Secrets.of(launch)
+        key = self._secrets.key
+        self.gate = open_gate(launch, places, self._secrets.token)
         check_revocable(launch.tls, launch.grpc_port)
         self.tls = ServerTls(launch.tls) if launch.tls else None
         url = journal_url(launch.journal_url, launch.name)
@@ -129,7 +130,6 @@ class Process:
         self._metrics.consumers = self._consumers
         self._consuming: asyncio.Task[None] | None = None
         self._past = Past(self._journal, self._writer, launch, key)
-        self._key = key
         self._past.specs[launch.served.revision.number] = launch.served.revision.spec
         self.plane.live = self._past.recall(live)
         self.revisions = RevisionSwitch(
@@ -180,7 +180,7 @@ class Process:
             self.gate,
             self._explainer,
             lambda: self.warnings,
-            self._key,
+            self._secrets.key,
             counts,
         )
         return App(
@@ -343,19 +343,8 @@ class Process:
         open_door = [] if self.gate.required or self.launch.is_local else [_OPEN_DOOR]
         lists = self.tls.warnings if self.tls else []
         late = [self._past.warning] if self._past.warning else []
-        key = [*late, *self._of_key()]
+        key = [*late, *self._secrets.warnings(self.launch)]
         return [*([told] if fault else []), *key, *open_door, *lists, *self._consumers.warnings]
-
-    def _of_key(self) -> list[str]:
-        """Say that the file of the key is gone or was replaced, which only a restart reads."""
-        path = self.launch.key_file
-        if not Path(path).exists():
-            gone = f"`{path}`, the file of the key, is gone. This server still has the key; "
-            return [f"{gone}put the file back from a backup before a restart, which fails without."]
-        with contextlib.suppress(InvalidInputError):
-            if read_key(path) != self._key:
-                return [f"`{path}` was replaced. This server uses the key before until a restart."]
-        return []
 
     def _learn(self, stored: Sequence[StoredOutcome]) -> None:
         self._feedback.learn(stored)

@@ -2,10 +2,55 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlops.errors import InvalidInputError
 from mlops.spec.request_id import KEY_BYTES
+from mlops.spec.server import Launch
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What the files said when the server started: all its processes use that until it ends.
+
+    Attributes:
+        key: The key that tags request ids.
+        token: The token that callers must send; empty for none.
+    """
+
+    key: bytes = field(repr=False)
+    token: str = field(repr=False)
+
+    @classmethod
+    def of(cls, launch: Launch) -> Secrets:
+        """Read the files of a launch.
+
+        Raises:
+            InvalidInputError: One cannot be read, or holds no key or token.
+        """
+        return cls(read_key(launch.key_file), read_token(launch.token_file))
+
+    def warnings(self, launch: Launch) -> list[str]:
+        """Say which files are gone or were replaced, which only a restart reads."""
+        return [
+            *_warnings("key", launch.key_file, self.key, read_key),
+            *_warnings("token", launch.token_file, self.token, read_token),
+        ]
+
+
+def _warnings(
+    name: str, path: str, used: bytes | str, read: Callable[[str], bytes | str]
+) -> list[str]:
+    if path and not Path(path).exists():
+        gone = f"`{path}`, the file of the {name}, is gone. This server still has the {name}; "
+        return [f"{gone}put the file back from a backup before a restart, which fails without."]
+    with contextlib.suppress(InvalidInputError):
+        if read(path) != used:
+            return [f"`{path}` was replaced. This server uses the {name} before until a restart."]
+    return []
 
 
 def read_token(path: str) -> str:

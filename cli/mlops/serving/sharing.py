@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from mlops.serving.access.buckets import Places
+from mlops.serving.secret_files import Secrets
 from mlops.spec.server import Launch
 
 
@@ -20,11 +21,12 @@ class Shared:
         sockets: On which they listen, one for each.
         pools: Of the libraries that were imported, see `workers.preload`.
         places: Where the requests of each key are counted.
-        key: Of the request ids. A worker that is started again must not read another one.
+        secrets: The key of request ids and the token. A worker that is started again must not read
+            others.
     """
 
     launch: Launch
     sockets: Sequence[socket.socket]
     pools: Any
     places: Places
-    key: bytes = field(repr=False)
+    secrets: Secrets

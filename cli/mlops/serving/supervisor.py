@@ -28,7 +28,7 @@ from mlops.serving.admin import Admin
 from mlops.serving.channel import Handler
 from mlops.serving.counting import Counts, packed, total, unpacked
 from mlops.serving.listening import make_server
-from mlops.serving.secret_files import read_key
+from mlops.serving.secret_files import Secrets
 from mlops.serving.sharing import Shared
 from mlops.serving.sockets import bind, check_grpc_port, unix_socket
 from mlops.serving.startup_messages import Said, state_of, tell, tell_stopped, where
@@ -61,14 +61,14 @@ class Supervisor:
 
     Raises:
         ConflictError: The port is taken.
-        InvalidInputError: The key cannot be read.
+        InvalidInputError: The key or the token cannot be read.
     """
 
     def __init__(self, launch: Launch) -> None:
         # Bound before the models are loaded: a taken port should be known at once.
         self._sockets = bind(launch.host, launch.port, launch.workers)
         check_grpc_port(launch)
-        self._key = read_key(launch.key_file)
+        self._secrets = Secrets.of(launch)
         self._launch = replace(launch, port=self._sockets[0].getsockname()[1])
         self._pools = preload(launch.served.paths)
         self._places = shared_places()
@@ -151,7 +151,7 @@ class Supervisor:
             "others_written": lambda: self._others_written(worker),
         }
         private = [self._private, *self._lines()]
-        shared = Shared(self._launch, self._sockets, self._pools, self._places, self._key)
+        shared = Shared(self._launch, self._sockets, self._pools, self._places, self._secrets)
         return await worker.start(shared, handlers, private)
 
     def _lines(self) -> Iterator[socket.socket]:

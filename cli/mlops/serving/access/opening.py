@@ -12,12 +12,13 @@ from mlops.spec.access import check_auth
 from mlops.spec.server import Launch
 
 
-def open_gate(launch: Launch, places: Places | None = None) -> Gate:
+def open_gate(launch: Launch, places: Places | None = None, token: str | None = None) -> Gate:
     """Open the gate of a server.
 
     Args:
         launch: How it is started.
         places: Where the requests of each key are counted; those of this process by default.
+        token: Of the deployment, empty for none; None to read the file of the launch.
 
     Raises:
         InvalidInputError: A file cannot be read, or every client on the network would be admitted.
@@ -31,7 +32,7 @@ def open_gate(launch: Launch, places: Places | None = None) -> Gate:
         verifier = Verifier(access.issuer)
     keyring = Keyring(access.keys_file, shared_places() if places is None else places)
     gate = Gate(
-        read_token(launch.token_file),
+        read_token(launch.token_file) if token is None else token,
         keyring,
         verifier,
         client_ca=bool(launch.tls and launch.tls.client_ca),
