@@ -159,7 +159,7 @@ def test_pushed_models_are_deployed_cached_and_kept_while_they_serve(
     shop.ok("models", "push", "modelB", s3, "--force")
     assert predicted(shop) == before
     said = shop.ok("deploy", "--model", s3)
-    assert f"(was {s3}, 100 %)" in said.err
+    assert "(was other files, 100 %)" in said.err
     assert predicted(shop) != before
     # Back to what the cache still has, though the place holds another model now.
     shop.ok("rollback")

@@ -241,13 +241,12 @@ def test_a_model_that_no_push_brought_is_pinned_by_what_is_listed(
             store.put(model / file.path, file.path)
     before = pinned(corner)
     if corner.uri.startswith("/"):
-        # A folder of one's own is used as it is.
-        assert before.digest == ""
-        assert fetch(corner) == Path(corner.uri)
-        return
-    assert before.digest.startswith("listing:")
+        assert before.digest == read_content(model).digest
+    else:
+        assert before.digest.startswith("listing:")
     assert before == pinned(corner)
-    folder = fetch(corner)
+    with fetched([before], corner.settings) as (folder,):
+        assert folder != Path(corner.uri)
     assert read_content(folder) == read_content(model)
 
     (model / "empty").write_bytes(b"no longer")

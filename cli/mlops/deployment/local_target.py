@@ -86,12 +86,15 @@ class Local:
         from mlops.deployment.local_revision import prepare
         from mlops.deployment.rewarding import settle_reward
         from mlops.deployment.spec_making import kept_lines, make_spec
+        from mlops.registry.artifact_manifest import pin
         from mlops.registry.ledger import Intent
 
         if _watched(settings):
             check_watching(settings)
         talk.say("Looking up the models")
-        spec, notes = settle_reward(_pinned(settings, make_spec(settings, wanted)))
+        # A revision means the same model forever, whatever is at its URI or path later.
+        made = make_spec(settings, wanted, lambda model: pin(model, settings))
+        spec, notes = settle_reward(made)
         spec = replace(spec, paired=_is_pairable(settings, spec))
         prepared = prepare(settings, spec, dry_run=how.dry_run)
         plan = prepared.plan
@@ -310,12 +313,3 @@ def _is_pairable(settings: RolloutSettings, spec: DeploymentSpec) -> bool:
     # A ratio of sums is of units, which rows are not.
     derived = reward_called(spec.reward).is_derived and not spec.analysis.per
     return settings.report.paired and len(spec.arms) > 1 and here and kept and derived
-
-
-def _pinned(settings: RolloutSettings, spec: DeploymentSpec) -> DeploymentSpec:
-    """Record what is at a URI now: a revision means the same model forever."""
-    from mlops.registry.artifact_manifest import pin
-
-    arms = tuple(replace(arm, model=pin(arm.model, settings)) for arm in spec.arms)
-    shadows = tuple(replace(each, model=pin(each.model, settings)) for each in spec.shadows)
-    return replace(spec, arms=arms, shadows=shadows)

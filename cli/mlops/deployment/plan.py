@@ -9,6 +9,7 @@ from typing import Literal
 from mlops.spec.analysis import describe_changes, write_horizon
 from mlops.spec.attribution import describe
 from mlops.spec.deployment import DeploymentSpec, Shadow
+from mlops.spec.model import ModelVersion
 from mlops.spec.ramp import describe_ramp
 
 Kind = Literal["create", "update", "start", "nothing"]
@@ -69,7 +70,7 @@ def difference(before: DeploymentSpec | None, after: DeploymentSpec) -> tuple[st
         if was is None:
             lines.append(f"+ {text}")
         elif was.model.identity != arm.model.identity:
-            lines.append(f"~ {text}  (was {was.model.label}, {_percent(was.weight)})")
+            lines.append(f"~ {text}  (was {_what(was.model, arm.model)}, {_percent(was.weight)})")
         elif was.weight != arm.weight:
             lines.append(f"~ {text}  (was {_percent(was.weight)})")
         else:
@@ -104,6 +105,13 @@ def difference(before: DeploymentSpec | None, after: DeploymentSpec) -> tuple[st
     return tuple(lines)
 
 
+def _what(was: ModelVersion, now: ModelVersion) -> str:
+    """Name a former model, where its label may be that of the new one."""
+    if (was.label, was.source) != (now.label, now.source):
+        return was.label
+    return "other files" if was.digest else "not pinned to its files"
+
+
 def _range(bounds: tuple[float, float] | None) -> str:
     return f"{bounds[0]:g}..{bounds[1]:g}" if bounds else "none"
 
@@ -118,7 +126,7 @@ def _shadows(before: Sequence[Shadow], after: Sequence[Shadow]) -> list[str]:
         if was is None:
             lines.append(f"+ {text}")
         elif (was.model.identity, was.share) != (shadow.model.identity, shadow.share):
-            lines.append(f"~ {text}  (was {was.model.label}, {_percent(was.share)})")
+            lines.append(f"~ {text}  (was {_what(was.model, shadow.model)}, {_percent(was.share)})")
         else:
             lines.append(f"  {text}")
     return [*lines, *(f"- {name}  {was.model.label}  shadow" for name, was in old.items())]

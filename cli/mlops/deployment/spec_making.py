@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mlops.deployment.arm_options import ArmRequest, ShadowRequest, shares
 from mlops.deployment.naming import arm_names
@@ -23,8 +23,18 @@ from mlops.spec.model import ModelVersion
 from mlops.spec.ramp import Ramp, describe_ramp
 
 
-def make_spec(settings: RolloutSettings, request: DeployRequest) -> DeploymentSpec:
+def make_spec(
+    settings: RolloutSettings,
+    request: DeployRequest,
+    pin: Callable[[ModelVersion], ModelVersion] = lambda model: model,
+) -> DeploymentSpec:
     """Look up every model and make the spec.
+
+    Args:
+        settings: The project's settings.
+        request: What is asked for.
+        pin: Notes what a model that was looked up is now. Before it is compared with those of the
+            live revision, which stay as they are.
 
     Raises:
         NotFoundError: A model does not exist.
@@ -41,7 +51,7 @@ def make_spec(settings: RolloutSettings, request: DeployRequest) -> DeploymentSp
             "-> cost.",
         )
     wanted: list[ArmRequest | ShadowRequest] = [*request.arms, *request.shadows]
-    models = _models(settings, wanted)
+    models = _models(settings, wanted, pin)
     _check_names([each.name for each in wanted if each.name])
     names = arm_names([each.name for each in wanted], models, request.live)
     n = len(request.arms)
@@ -83,11 +93,13 @@ def _ramp(request: DeployRequest, arms: Sequence[Arm]) -> Ramp | None:
 
 
 def _models(
-    settings: RolloutSettings, wanted: Sequence[ArmRequest | ShadowRequest]
+    settings: RolloutSettings,
+    wanted: Sequence[ArmRequest | ShadowRequest],
+    pin: Callable[[ModelVersion], ModelVersion],
 ) -> list[ModelVersion]:
     """Look up those models that are not pinned already."""
     found = iter(resolve_all(settings, [each.ref for each in wanted if each.model is None]))
-    return [each.model or next(found) for each in wanted]
+    return [each.model or pin(next(found)) for each in wanted]
 
 
 def _weights(request: DeployRequest, names: Sequence[str]) -> list[float]:

@@ -35,8 +35,19 @@ def read_content(folder: Path) -> Content:
         return make_content(list(pool.map(lambda path: _read(folder, path), _files(folder))))
 
 
-def copy_content(source: Path, content: Content, target: Path) -> None:
-    """Copy the files of a model into a new folder, and check that they arrived.
+def copy_content(
+    source: Path,
+    content: Content,
+    target: Path,
+    on_bytes: Callable[[int], None] = lambda _: None,
+) -> None:
+    """Copy the files of a model into a folder, and check that they arrived.
+
+    Args:
+        source: The model's folder.
+        content: What it holds.
+        target: Where to; files of an interrupted copy are replaced.
+        on_bytes: Called with the size of each file that was copied.
 
     Raises:
         InvalidInputError: One changed in the meantime.
@@ -44,12 +55,15 @@ def copy_content(source: Path, content: Content, target: Path) -> None:
     for file in content.files:
         copy = target / file.path
         copy.parent.mkdir(parents=True, exist_ok=True)
+        # One that an interrupted copy left may be read-only, as its model is.
+        copy.unlink(missing_ok=True)
         shutil.copy2(source / file.path, copy)
         fault = fault_of(copy, file)
         if fault is not None:
             raise InvalidInputError(
                 f"`{source / file.path}` changed in the meantime: it {fault} now."
             )
+        on_bytes(file.size)
 
 
 def sha256_of(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> str:

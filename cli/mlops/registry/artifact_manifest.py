@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from mlops.errors import ConflictError, InvalidInputError, NotFoundError
+from mlops.registry.artifact_digest import read_content
 from mlops.registry.stores import STORES, open_store
 from mlops.spec.content import MANIFEST, MLMODEL, Content, Manifest, check_path, manifest_from_dict
 
@@ -123,10 +124,11 @@ def pin(version: ModelVersion, settings: StoreSettings) -> ModelVersion:
     """Note what is at a URI or path now, so that a deployment of it means the same tomorrow.
 
     A registered version and the model of a run are what they are; they are returned as they came,
-    as is a folder that was not pushed to and a source that only MLflow can reach.
+    as is a source that only MLflow can reach. A folder that no push created is read as a whole.
 
     Raises:
         NotFoundError: There is no model, or not all of one.
+        InvalidInputError: A folder holds what no store could, or changed while it was read.
         MlopsError: The store cannot be used.
     """
     if version.name or version.run_id or not is_store(version.source):
@@ -134,9 +136,10 @@ def pin(version: ModelVersion, settings: StoreSettings) -> ModelVersion:
     store = open_store(version.source, settings)
     try:
         if store.location.scheme == "file":
-            manifest = local_manifest(Path(store.location.prefix))
+            folder = Path(store.location.prefix)
+            manifest = local_manifest(folder)
             if manifest is None:
-                return version
+                return replace(version, digest=read_content(folder).digest)
             place = Place(version.label, manifest, {})
         else:
             place = look(store)

@@ -52,11 +52,12 @@ def fetched(
 def fetch(version: ModelVersion, settings: StoreSettings, show: Show = _unseen) -> Path:
     """Return a local folder with the model's files.
 
-    A folder of this machine is used in place, without importing mlflow. Any other model, and one
-    that was pushed to a path, where the next push may replace it, is downloaded once into
-    `.mlops/cache`, where models of equal content share a folder. The source of a registered version
-    is taken to be immutable; another is compared with what was pinned. Safe to call from several
-    processes: a folder appears there complete or not at all.
+    A folder of this machine that was not pinned is used in place, without importing mlflow; so is
+    that of a registered version, whose source is taken to be immutable. Any other model is
+    downloaded once into `.mlops/cache`, where models of equal content share a folder. So is a
+    folder that was pinned or pushed to, as the next training or push may replace what is in it.
+    What is there is compared with what was pinned. Safe to call from several processes: a folder
+    appears in the cache complete or not at all.
 
     Args:
         version: What `resolve` returned, or `pin`; without a pin, what is there now.
@@ -68,16 +69,12 @@ def fetch(version: ModelVersion, settings: StoreSettings, show: Show = _unseen) 
         ConflictError: It holds another model than was pinned.
         RemoteError: The artifact store cannot be reached, or sent something else.
     """
-    local = local_path(version.source)
-    if local is None or (local / MANIFEST).is_file():
+    folder = plain_folder(version.source)
+    if version.digest or folder is None:
         pinned = version if version.digest else pin(version, settings)
         return _from_cache(pinned, settings, show)
-    if not (local / MLMODEL).is_file():
-        raise NotFoundError(
-            f"`{version.label}` has no `{MLMODEL}` file in `{local}`.",
-            hint="Its files were moved or deleted, or the store is a folder of another machine.",
-        )
-    return local
+    _check_is_model(version, folder)
+    return folder
 
 
 def copy_to(
@@ -97,9 +94,8 @@ def copy_to(
 
 
 def is_at_hand(version: ModelVersion, settings: StoreSettings) -> bool:
-    """Whether a model is on this machine already, as a folder of its own or in the cache."""
-    local = local_path(version.source)
-    if local is not None and not (local / MANIFEST).is_file():
+    """Whether a model can be used without a download: as a folder, or from the cache."""
+    if not version.digest and plain_folder(version.source) is not None:
         return True
     cache = open_cache(settings)
     digest = cache.digest_of(_key(version))
@@ -124,6 +120,12 @@ def local_path(source: str) -> Path | None:
         return Path(unquote(parts.path))
     # A single letter is a drive, not a scheme.
     return Path(source) if len(parts.scheme) < 2 else None
+
+
+def plain_folder(source: str) -> Path | None:
+    """Return the path of a folder of this machine, None for one that was pushed to."""
+    local = local_path(source)
+    return None if local is None or (local / MANIFEST).is_file() else local
 
 
 def download_to(place: Place, store: Store, folder: Path, show: Show = _unseen) -> Content:
@@ -189,6 +191,9 @@ def _key(version: ModelVersion) -> str:
 def _download(version: ModelVersion, settings: StoreSettings, part: Path, show: Show) -> Content:
     if not is_store(version.source):
         return _through_mlflow(version.source, settings, part)
+    folder = plain_folder(version.source)
+    if folder is not None:
+        return _copy(version, folder, part, show)
     store = open_store(version.source, settings)
     try:
         place = look(store)
@@ -196,6 +201,23 @@ def _download(version: ModelVersion, settings: StoreSettings, part: Path, show: 
         return download_to(place, store, part, show)
     finally:
         store.close()
+
+
+def _copy(version: ModelVersion, folder: Path, part: Path, show: Show) -> Content:
+    # Copied, not linked: a training that writes into the files would change them here too.
+    _check_is_model(version, folder)
+    content = read_content(folder)
+    check_unchanged(version, content.digest)
+    copy_content(folder, content, part, Meter(content.size, show))
+    return content
+
+
+def _check_is_model(version: ModelVersion, folder: Path) -> None:
+    if not (folder / MLMODEL).is_file():
+        raise NotFoundError(
+            f"`{version.label}` has no `{MLMODEL}` file in `{folder}`.",
+            hint="Its files were moved or deleted, or the store is a folder of another machine.",
+        )
 
 
 def _through_mlflow(source: str, settings: StoreSettings, part: Path) -> Content:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mlops.errors import ConflictError
 from mlops.registry.artifact_digest import read_content
-from mlops.registry.artifact_manifest import Place, look, pin, shorten
+from mlops.registry.artifact_manifest import Place, look, shorten
 from mlops.registry.client import open_registry
 from mlops.registry.faults import mlflow_errors
 from mlops.registry.fetching import fetched
@@ -129,7 +129,7 @@ def push(
     store = open_store(uri, settings)
     try:
         say("Looking up the model")
-        (version,) = (pin(found, settings) for found in resolve_all(settings, [ref]))
+        (version,) = resolve_all(settings, [ref])
         say("Fetching the model")
         with fetched([version], settings, show) as (folder,):
             started = time.monotonic()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from mlops.errors import ConflictError, InvalidInputError, NotAllowedError
 from mlops.registry.artifact_manifest import shorten
-from mlops.registry.fetching import content_digest
+from mlops.registry.fetching import content_digest, plain_folder
 from mlops.settings.secrets import without_credentials
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ def check_trusted(
             )
         learned = [{**pin, "digest": digest}] if version.name and not before else []
         if {"trusted": digest} not in known and not _is_ours(settings, version, known):
-            if not settings.artifacts.trust:
+            # Remembered too: a push into the folder would make a place in a store of it.
+            named = not version.name and plain_folder(version.source) is not None
+            if not named and not settings.artifacts.trust:
                 raise NotAllowedError(
                     f"`{version.label}` ({shorten(digest)}) was not trained in this project, and "
                     "loading a model runs the code in it.",

@@ -23,10 +23,10 @@ class ModelVersion:
         run_id: The run that logged it, empty if unknown.
         chosen_by: Why this version, where the reference left it open, for example
             "alias champion" or "newest version"; else empty.
-        digest: What is at the source, where that can change: `sha256:…` of a pushed model, else
-            `listing:…`, made from the names, sizes and tags of what a store lists. Empty where the
-            source means the same forever, as that of a registered version, and where it was
-            not looked at yet.
+        digest: What is at the source, where that can change: `sha256:…` of a pushed model and of
+            a folder of this machine, else `listing:…`, made from the names, sizes and tags of what
+            a store lists. Empty where the source means the same forever, as that of a registered
+            version, and where it was not looked at yet.
         remote: Endpoint of a server that has loaded the model from its source, where the
             deployment's own server only asks it; else empty. Where a model is loaded does not
             make it another one.

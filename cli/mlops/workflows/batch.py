@@ -19,6 +19,7 @@ from mlops.errors import InvalidInputError, UsageError
 from mlops.journal.json_text import as_json
 from mlops.protocols.base import Kind, Payload, ProtocolError
 from mlops.registry import fetched
+from mlops.registry.artifact_manifest import pin
 from mlops.registry.refs import resolve_all
 from mlops.registry.stores import open_store, parse_location
 from mlops.registry.trust import check_trusted
@@ -301,7 +302,8 @@ def _arms(settings: Settings, ref: str, runtime: str) -> Iterator[_Arms]:
         key = places(settings, ref).key
         arms.state, arms.key = state, key.read_bytes() if key.exists() else b""
     else:
-        (version,) = resolve_all(settings, [ref])
+        # Chunks of one job are of one model, also where a training rewrites its folder meanwhile.
+        version = pin(resolve_all(settings, [ref])[0], settings)
         arms.name = version.label
         spec = DeploymentSpec("batch", (Arm(version.label, version, 1.0),))
     there = [arm.name for arm in spec.arms if arm.model.endpoint is not None]
