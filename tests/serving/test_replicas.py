@@ -1,10 +1,12 @@
-"""Servers whose journal is in PostgreSQL: replicas that share it, and a database that goes away."""
+"""Servers that share a journal, most in PostgreSQL: replicas, and a database that goes away."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import math
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,10 +15,18 @@ from pathlib import Path
 
 import pytest
 
+from mlops.journal.null import NullJournal
+from mlops.journal.records import RevisionEvent
+from mlops.journal.writer import JournalWriter
+from mlops.serving import past as past_module
+from mlops.serving.past import Past
+from mlops.spec.attribution import Attribution
+from mlops.spec.deployment import Revision, to_dict
+from mlops.spec.server import Served
 from tests.fakes import until
 from tests.postgresql import PostgreSQL
 from tests.serving.models import ROWS, records
-from tests.serving.server import Server, make_launch, running, served
+from tests.serving.server import KEY, Reply, Server, make_launch, running, served
 
 _NUMBERS = itertools.count()
 _ROW = records(ROWS[:1])
@@ -184,3 +194,68 @@ def test_replicas_and_their_workers_learn_as_one(servers: Callable[..., Server])
     assert all(each.propensity == known[each.epoch][each.arm] for each in requests)
     assert journal.totals()["outcomes"] == seen() == 50
     journal.close()
+
+
+def test_feedback_about_a_newer_revision_of_another_replica(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    """While an update rolls, feedback on what the new replica answers also comes to the old one."""
+    old = served(models, reward="given")
+    attribution = Attribution(repeated="sum", outcome_ids=True)
+    spec = replace(old.revision.spec, attribution=attribution, reward_range=(0.0, 5.0))
+    new = replace(old, revision=Revision(2, spec))
+    with contextlib.ExitStack() as stack:
+
+        def run(what: Served) -> Server:
+            folder = tmp_path / f"revision{what.revision.number}"
+            folder.mkdir()
+            launch = make_launch(folder, what)
+            launch = replace(launch, journal_url=f"sqlite:///{tmp_path}/shared.db")
+            return stack.enter_context(running(launch, folder))
+
+        first, second = run(old), run(new)
+        request_id = second.predict(_ROW).request_id
+        second.journal().close()
+
+        def send(reward: float, **more: str) -> Reply:
+            return first.post("/feedback", {"request_id": request_id, "reward": reward, **more})
+
+        assert send(1.0).status == 422, "without an id"
+        assert send(9.0, outcome_id="far").status == 422
+        for number in (1, 2):
+            reply = send(1.0, outcome_id=f"{number}")
+            assert (reply.status, reply.json["counts"]) == (200, {"accepted": 1})
+        # An older one is late, as before.
+        earlier = first.predict(_ROW).request_id
+        first.journal().close()
+        reply = second.post("/feedback", {"request_id": earlier, "reward": 1.0})
+        assert reply.json["counts"] == {"accepted": 1, "late": 1}
+
+
+def test_feedback_does_not_wait_for_a_journal_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: dict[str, Path]
+) -> None:
+    monkeypatch.setattr(past_module, "_LOOK_S", 0.05)
+    gate, reads = threading.Event(), list[int]()
+
+    class Hanging(NullJournal):
+        def revision_events(self) -> list[RevisionEvent]:
+            reads.append(1)
+            gate.wait(60)
+            return [RevisionEvent(2, 0, "live", to_dict(served(models).revision.spec))]
+
+    journal = Hanging()
+    writer = JournalWriter(journal, lambda _: None)
+    past = Past(journal, writer, make_launch(tmp_path, served(models)), KEY)
+
+    async def look() -> None:
+        # Neither again for the same one, nor a second time while the first read hangs.
+        for number in (2, 2, 3):
+            await past.look_for([number])
+        assert (past.specs, len(reads)) == ({}, 1)
+        gate.set()
+        await asyncio.to_thread(until, lambda: past.specs)
+
+    asyncio.run(look())
+    assert past.specs.keys() == {2}
+    writer.close()

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,6 +135,8 @@ class FeedbackService:
         client_ids: Whether feedback may name a request by its caller's own id.
         settled: Awaited before feedback about a fresh request is stored, where another process may
             have answered it: until that has written its decision.
+        look_for: Awaited with the revisions that feedback names where some are not in `specs`:
+            another replica may serve a newer one.
     """
 
     def __init__(
@@ -146,6 +148,7 @@ class FeedbackService:
         patience_s: float = _PATIENCE_S,
         client_ids: bool = True,
         settled: Callable[[], Awaitable[None]] | None = None,
+        look_for: Callable[[Collection[int]], Awaitable[None]] | None = None,
     ) -> None:
         self._plane = plane
         self._metrics = metrics
@@ -153,6 +156,7 @@ class FeedbackService:
         self._patience_s = patience_s
         self._client_ids = client_ids
         self._settled = settled
+        self._look_for = look_for
 
     async def take(
         self, outcomes: Sequence[Outcome], writer: JournalWriter, key_id: str | None = None
@@ -180,6 +184,9 @@ class FeedbackService:
         """Store outcomes; of those of a list that have one receipt all but the first get None."""
         now_ms = time.time_ns() // 1_000_000
         ids = [self._read(outcome) for outcome in outcomes]
+        named = {rid.revision for rid in ids if isinstance(rid, RequestId)}
+        if self._look_for and not named <= self._specs.keys():
+            await self._look_for(named)
         checked = [
             rid if isinstance(rid, OutcomeResult) else self._check(outcome, rid, now_ms, key_id)
             for outcome, rid in zip(outcomes, ids, strict=True)
@@ -325,7 +332,8 @@ class FeedbackService:
             )
         revision = stored.outcome.revision
         arm = self._arm(stored.outcome)
-        late = revision != self._plane.live.served.revision.number
+        # A newer one is live on another replica.
+        late = revision < self._plane.live.served.revision.number
         unknown = warning = ""
         if stored.fate is Fate.ACCEPTED:
             unknown = self._unknown_label(stored)

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +35,8 @@ _ROLLOUT_OVER_S, _ROLLOUT_PAUSE_S = 600.0, 30.0
 _ROLLOUT_ROWS = 2_000
 # Shorter ones are conflicts of two writers.
 _OUTAGE_MS = 1_000
+# How long feedback waits to learn of a revision, and after how long that is tried again.
+_LOOK_S, _LOOK_PAUSE_S = 2.0, 5.0
 
 
 class Past:
@@ -58,6 +60,10 @@ class Past:
         self._launch = launch
         self._print = fingerprint(key)
         self._starts = False
+        self._looking: asyncio.Task[None] | None = None
+        self._looking_until = 0.0
+        # Revisions that the journal did not have, and until when it is not asked again.
+        self._missing: dict[int, float] = {}
         self.specs: dict[int, DeploymentSpec] = {}
         self.fault = ""
         self.warning = ""
@@ -72,9 +78,7 @@ class Past:
             The same with the arms that sticky units had, if the journal can be read.
         """
         try:
-            for event in self._journal.revision_events():
-                if event.spec is not None and is_spec(event):
-                    self.specs.setdefault(event.revision, from_dict(event.spec))
+            self._take(self._read_specs())
             found = self.with_first_arms(live)
         except RemoteError as error:
             if not self.fault:
@@ -83,6 +87,49 @@ class Past:
             return live
         self.fault = ""
         return found
+
+    def _read_specs(self) -> dict[int, DeploymentSpec]:
+        return {
+            event.revision: from_dict(event.spec)
+            for event in self._journal.revision_events()
+            if event.spec is not None and is_spec(event)
+        }
+
+    def _take(self, found: Mapping[int, DeploymentSpec]) -> None:
+        for number, spec in found.items():
+            self.specs.setdefault(number, spec)
+
+    async def look_for(self, revisions: Collection[int]) -> None:
+        """Learn of revisions that other replicas serve, which have recorded them.
+
+        Gives up after a moment: a journal that is away must not hold up feedback.
+
+        Args:
+            revisions: That feedback names.
+        """
+        now = time.monotonic()
+        new = {
+            number
+            for number in revisions
+            if number not in self.specs and now >= self._missing.get(number, 0.0)
+        }
+        is_own = False
+        while new - self.specs.keys() and not is_own:
+            # One that has begun before may have read too early; one that hangs is waited for once.
+            if self._looking is None or self._looking.done():
+                self._looking = asyncio.create_task(self._look())
+                self._looking_until, is_own = time.monotonic() + _LOOK_S, True
+            left = self._looking_until - time.monotonic()
+            if not (await asyncio.wait([self._looking], timeout=max(0.0, left)))[0]:
+                break
+        again = time.monotonic() + _LOOK_PAUSE_S
+        self._missing = {number: until for number, until in self._missing.items() if until > now}
+        self._missing |= dict.fromkeys(new - self.specs.keys(), again)
+
+    async def _look(self) -> None:
+        # On the event loop, where others go through them.
+        with contextlib.suppress(MlopsError):
+            self._take(await asyncio.to_thread(self._read_specs))
 
     async def catch_up(
         self, get: Callable[[], LiveRevision], put: Callable[[LiveRevision], None]

@@ -146,6 +146,7 @@ class Process:
             self._past.specs,
             client_ids=launch.client_ids,
             settled=settled,
+            look_for=self._past.look_for,
         )
         _spare_the_collector()
         sys.setswitchinterval(_SWITCH_S)
