@@ -37,7 +37,7 @@ from mlops.spec.model import ModelVersion
 from mlops.spec.server import Served
 from tests.compatibility.models import Corpus
 
-GUARD = Guard("127.0.0.1", (), secured=False)
+GUARD = Guard("127.0.0.1", ())
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     pass
 
 
-GUARD = Guard("127.0.0.1", (), secured=False)
+GUARD = Guard("127.0.0.1", ())
 Json: TypeAlias = Any
 KEY = b"k" * 32
 TOKEN = "a-token-of-enough-length"

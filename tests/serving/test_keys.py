@@ -57,6 +57,8 @@ def test_keys_that_change_count_without_a_restart(
     with running(launch, tmp_path) as server:
         # There are no keys, and it listens on this machine.
         assert server.predict(ROW).status == 200
+        # What a page whose name leads here has its browser send.
+        assert server.predict(ROW, host="wine.example").status == 403
         key, secret = new_key("shop", ["predict"])
         _put(path, key)
 
@@ -73,6 +75,9 @@ def test_keys_that_change_count_without_a_restart(
         grpc = GrpcClient(launch.grpc_port)
         for _ in range(3):
             assert server.predict(ROW, **bearer).status == 200
+        # No page has the key, so callers may know the server by any name.
+        assert server.predict(ROW, host="wine.example", **bearer).status == 200
+        assert server.predict(ROW, host="wine.example").status == 401
         assert grpc.call("ServerMetadata", **bearer).code == "OK"
         _put(path, replace(key, revoked_ms=1))
         # Also over a connection on which its head was known.

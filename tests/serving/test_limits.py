@@ -37,7 +37,7 @@ from tests.hostile.wire import Wire, request
 from tests.serving.models import ROWS, records
 from tests.serving.server import Reply, Server, make_launch, served
 
-GUARD = Guard("127.0.0.1", (), secured=False)
+GUARD = Guard("127.0.0.1", ())
 
 Message = MutableMapping[str, Any]
 SELDON = b'{"response": {"meta": {"puid": "order 7"}}, "reward": 1}'

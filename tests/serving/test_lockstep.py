@@ -353,5 +353,5 @@ def _application(models: dict[str, Path], kind: type[App] = App) -> App:
     async def page(scope: Any, receive: Any, send: Any) -> None:
         raise AssertionError("no page was asked for")
 
-    guard = Guard("127.0.0.1", (), secured=False)
+    guard = Guard("127.0.0.1", ())
     return kind(plane, desk, writer, metrics, page, Gate(), MemoryBudget(0), guard)

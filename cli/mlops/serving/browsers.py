@@ -10,7 +10,7 @@ neither. No CORS header is ever sent, so what needs a preflight fails.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,15 +26,17 @@ class Guard:
     Args:
         host: Address that the server listens on.
         hosts: Further names under which callers reach it.
-        secured: Whether callers must send a token, which no page has.
+        secured: Whether callers must send a token, which no page has. Asked for each request:
+            the first key of a running server changes it.
     """
 
-    def __init__(self, host: str, hosts: tuple[str, ...], *, secured: bool) -> None:
+    def __init__(
+        self, host: str, hosts: tuple[str, ...], *, secured: Callable[[], bool] = lambda: False
+    ) -> None:
         self._hosts = frozenset(name.lower() for name in hosts)
         self._names = frozenset(name.lower() for name in (host, "localhost", *hosts))
-        # A pod without a token is called by the names of services and gateways, and no browser
-        # reaches it but through those.
-        self._any_host = not hosts and (secured or host in _EVERYWHERE)
+        self._is_everywhere = host in _EVERYWHERE
+        self._secured = secured
 
     def refusal(self, scope: Mapping[str, Any]) -> tuple[int, str] | None:
         """Return status and reason of a refusal; None to let the request through.
@@ -54,7 +56,9 @@ class Guard:
         return None
 
     def _is_ours(self, host: str) -> bool:
-        if self._any_host:
+        # A pod without a token is called by the names of services and gateways, and no browser
+        # reaches it but through those.
+        if not self._hosts and (self._is_everywhere or self._secured()):
             return True
         name = _name_of(host)
         # An address cannot be rebound: only the host that has it answers.

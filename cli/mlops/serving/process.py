@@ -192,7 +192,7 @@ class Process:
             pages.application(),
             self.gate,
             self._budget,
-            Guard(self.launch.host, self.launch.hosts, secured=self.gate.required),
+            Guard(self.launch.host, self.launch.hosts, secured=lambda: self.gate.required),
             self._explainer,
             self._outliers,
             pages.sessions,

@@ -54,7 +54,7 @@ class ProjectPage:
 
     def __init__(self, settings: Settings, mlflow: str, host: str) -> None:
         self._settings, self._mlflow = settings, mlflow
-        self._guard = Guard(host, (), secured=False)
+        self._guard = Guard(host, ())
         self._proxy = Proxy(self._url_of)
         self.broadcast = Broadcast((self._look,))
 
