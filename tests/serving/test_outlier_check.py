@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from mlops.protocols.base import Records
 from mlops.serving import outlier_check
 from mlops.serving.outlier_check import MAX_ROWS, OutlierCheck
-from tests.serving.models import COLUMNS, records
+from mlops.stats.outlier_document import OUTLIER_FILE
+from tests.serving.models import COLUMNS, records, save_detector
 from tests.serving.server import Json, Server
 
 CALM, STRANGE = [5.0, 6.0, 7.0], [5.0, 6.0, 400.0]
@@ -84,6 +88,24 @@ def test_few_callers_wait_and_the_others_are_told_at_once(monkeypatch: pytest.Mo
     assert told == [(("x-mlops-outlier", "unknown"),)] * 15
     assert dict(last)["x-mlops-outlier"] == "false"
     assert len(begun) == 5
+
+
+def test_a_detector_that_cannot_be_read_is_read_again(tmp_path: Path) -> None:
+    """As with too many open files, or storage that is away for a moment."""
+    live: Json = SimpleNamespace(signature=SimpleNamespace(names=COLUMNS))
+
+    def smallest() -> float | None:
+        return outlier_check._smallest(str(tmp_path), live, lambda _: Records(records([STRANGE])))
+
+    file = tmp_path / OUTLIER_FILE
+    file.mkdir()
+    assert smallest() is None
+    file.rmdir()
+    save_detector(tmp_path)
+    assert (smallest() or 1) < 0.01
+    # Once: it stays in memory.
+    file.unlink()
+    assert (smallest() or 1) < 0.01
 
 
 @pytest.fixture

@@ -82,7 +82,11 @@ def _smallest(
     path: str, live: LiveRevision, read: Callable[[LiveRevision], Payload]
 ) -> float | None:
     """Return the smallest p-value of any row; None where the rows cannot be looked at."""
-    detector = _detector(path)
+    try:
+        detector = _detector(path)
+    except OSError:
+        # Too many open files, or a file system that is away for a moment: the next one tries again.
+        return None
     if detector is None:
         return None
     try:
@@ -98,8 +102,12 @@ def _smallest(
 
 @lru_cache(maxsize=_KEPT)
 def _detector(path: str) -> RowDetector | None:
-    file = Path(path) / OUTLIER_FILE
+    """Read the detector of a model, once; None if it has none that can be used.
+
+    Raises:
+        OSError: It cannot be read now.
+    """
     try:
-        return from_json(file.read_text(encoding="utf-8")) if file.is_file() else None
-    except (InvalidInputError, OSError):
+        return from_json((Path(path) / OUTLIER_FILE).read_text(encoding="utf-8"))
+    except (InvalidInputError, FileNotFoundError):
         return None
