@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from mlops.journal import (
 from mlops.journal.consumer_records import Offset
 from mlops.journal.inserting import table_name
 from mlops.journal.sql import SqlJournal
+from mlops.protocols.base import Records
 from tests.journal.archives import ALL, BOTH, PARTITIONS, SQLITE, Pair, append, late, truth
 from tests.journal.rows import T0, decision, named, nonce, outcome
 
@@ -162,6 +164,68 @@ def test_what_another_process_pruned_is_not_read_from_a_copy(pair: Pair) -> None
     assert sum(other.forget_features(T0 + 45)) > 0
     other.close()
     assert not live & {each for each, _ in pair.moved.cells([1], "a")}
+
+
+@BOTH
+def test_a_unit_that_is_forgotten_goes_out_of_copies(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one whose features are neither the oldest nor the newest; whatever is asked for next."""
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(copies))
+    pair.archive(30)
+    there = max(part.upto for part in pair.moved.archived_parts())
+    unit = bytes(7) + b"\xee"
+    marked = [
+        decision(n, unit=unit if n == 102 else None, features=Records([{"a": f"secret {n}"}]))
+        for n in range(100, 105)
+    ]
+    pair.moved.append(marked, [outcome(n, truth=1.0, row=0) for n in range(100, 105)])
+
+    def kept() -> set[bytes]:
+        files = [file.read_bytes() for file in copies.rglob("*") if file.is_file()]
+        return {name for name in (b"secret 101", b"secret 102") if any(name in f for f in files)}
+
+    def labelled() -> set[Any]:
+        rows = (row.features for row in pair.moved.labelled_rows([1]))
+        return {features["a"] for features in rows if isinstance(features, dict)}
+
+    assert there
+    assert "secret 102" in labelled()
+    assert kept() == {b"secret 101", b"secret 102"}
+    other = pair.reopen()
+    assert sum(other.forget_units({unit})) == 1
+    other.close()
+    assert "secret 101" in labelled()
+    assert "secret 102" not in labelled()
+    assert kept() == {b"secret 101"}
+    # A reader that asks for none does not keep them either.
+    other = pair.reopen()
+    assert sum(other.forget_features(T0 + 200)) > 0
+    other.close()
+    assert list(pair.moved.observations([1]))
+    assert kept() == set()
+
+
+@SQLITE
+def test_what_is_forgotten_in_a_part_goes_out_of_copies(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(copies))
+    pair.archive(50)
+    assert pair.moved.rows_of([nonce(3)])
+
+    def kept() -> bool:
+        return any(b"text 3" in file.read_bytes() for file in copies.rglob("*") if file.is_file())
+
+    assert kept()
+    part = pair.moved.archived_parts()[0]
+    archiving.forget_features(pair.moved, part, T0 + 50, pair.store.put)
+    assert len(pair.moved.decisions(0, 50, 5, features=False))
+    assert not kept()
 
 
 def _number(manifest: dict[str, Any]) -> int:

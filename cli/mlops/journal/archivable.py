@@ -74,7 +74,7 @@ class ArchivableDatabase(Database):
                 return None
             files = archiving.write_files(connection, span, folder)
             part = archiving.describe(connection, span, location, files)
-            return Draft(part, files, archiving.count_forgettings(connection))
+            return Draft(part, files, archived.count_forgettings(connection))
 
     def note_part(self, part: ArchivedPart, draft: Draft) -> None:
         """Take note of a part whose files are stored; its rows are archived from then on.

@@ -38,7 +38,7 @@ from mlops.journal.schema import (
     archived_requests,
     archives,
     decision_keys,
-    decisions,
+    meta,
     outcomes,
 )
 from mlops.journal.scratch import Scratch
@@ -134,6 +134,11 @@ def last_outcome(connection: Connection) -> int:
     return int(connection.execute(select(func.max(archives.c.last_outcome))).scalar_one() or 0)
 
 
+def count_forgettings(connection: Connection) -> int:
+    """Return how often features were forgotten, in any number of commits."""
+    return int(connection.execute(select(meta.c.forgotten)).scalar_one())
+
+
 def parts_of(connection: Connection, nonces: Iterable[bytes]) -> dict[bytes, int]:
     """Return the part that each archived decision is in; the others are left out."""
     found, keys = {}, sorted(set(nonces))
@@ -172,7 +177,7 @@ class Archive:
         self._fetch = fetch
         self._lock = threading.RLock()
         self._opened: OrderedDict[tuple[int, str], Scratch] = OrderedDict()
-        self._whole: tuple[tuple[tuple[tuple[int, str], ...], int | None], Scratch] | None = None
+        self._whole: _Whole | None = None
 
     def close(self) -> None:
         """Release what was unpacked."""
@@ -181,7 +186,7 @@ class Archive:
                 scratch.close()
             self._opened.clear()
             if self._whole:
-                self._whole[1].close()
+                self._whole.scratch.close()
                 self._whole = None
 
     @contextmanager
@@ -230,9 +235,10 @@ class Archive:
     ) -> Iterator[Connection]:
         """Give a database with one part, and with what is void of it."""
         with self._lock:
-            (part,) = (each for each in read_parts(journal) if each.part == number)
-            # Features that are forgotten since are in another file.
-            key = (number, str(part.files.get("features", "")) if features else "")
+            parts = read_parts(journal)
+            self._forget(journal, parts)
+            (part,) = (each for each in parts if each.part == number)
+            key = (number, _features_of(part) if features else "")
             scratch = self._opened.get(key)
             if scratch is None:
                 scratch = Scratch()
@@ -262,20 +268,30 @@ class Archive:
             features: Whether features are asked for.
         """
         with self._lock:
+            self._forget(journal, parts)
             key = tuple((part.part, str(part.files)) for part in parts)
-            # Features that were pruned since are not to be read from a copy.
-            marked = key, _oldest(journal) if features else None
-            known = self._whole[0] if self._whole else ((), None)
+            known = self._whole
             # With features it also answers a reader that asks for none.
-            if self._whole is None or (known != marked if features else known[0] != key):
+            if known is None or known.key != key or (features and known.forgotten is None):
                 self._whole = None
                 scratch = Scratch()
                 for part in parts:
                     self._load(scratch, part, features=features)
-                self._whole = marked, scratch
-            scratch = self._whole[1]
-            scratch.copy_all(journal)
-            return scratch
+                forgotten = count_forgettings(journal) if features else None
+                known = self._whole = _Whole(key, forgotten, scratch)
+            known.scratch.copy_all(journal, features=known.forgotten is not None)
+            return known.scratch
+
+    def _forget(self, journal: Connection, parts: Sequence[ArchivedPart]) -> None:
+        """Drop what was unpacked with features that are forgotten since, whatever is asked for."""
+        # An archived part has its features in another file then.
+        features = {part.part: _features_of(part) for part in parts}
+        for key in [each for each in self._opened if each[1] not in ("", features.get(each[0]))]:
+            self._opened.pop(key).close()
+        known = self._whole and self._whole.forgotten
+        if known is not None and known != count_forgettings(journal):
+            # Another thread may be reading it: it goes when that is done.
+            self._whole = None
 
     def outcome_rows(
         self, journal: Connection, nonces: Iterable[bytes]
@@ -307,11 +323,24 @@ class Archive:
         return counted
 
 
-def _oldest(journal: Connection) -> int:
-    """Return the offset of the oldest decision with features, 0 for none: pruning moves it."""
-    kept = select(decisions.c.seq).where(decisions.c.features.is_not(None))
-    found = journal.execute(kept.order_by(decisions.c.seq).limit(1)).scalar_one_or_none()
-    return found or 0
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """All that is archived and all that is in the journal.
+
+    Attributes:
+        key: The archived parts that it was made of, with their files.
+        forgotten: How often features had been forgotten by then; None if it has no features.
+        scratch: The rows.
+    """
+
+    key: tuple[tuple[int, str], ...]
+    forgotten: int | None
+    scratch: Scratch
+
+
+def _features_of(part: ArchivedPart) -> str:
+    """Return what tells the features of a part from what they are once some are forgotten."""
+    return str(part.files.get("features", ""))
 
 
 def completed_by(seen: Observation, decision: Row | None) -> Observation | None:

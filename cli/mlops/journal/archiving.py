@@ -134,11 +134,6 @@ def plan(connection: Connection, before_ms: int, end: int, rows: int) -> Planned
     return found
 
 
-def count_forgettings(connection: Connection) -> int:
-    """Return how often features were forgotten, in any number of commits."""
-    return int(connection.execute(select(meta.c.forgotten)).scalar_one())
-
-
 def write_files(connection: Connection, span: Span, folder: Path) -> dict[str, Path]:
     """Write the rows of a part; a file without any row is left out."""
     found = {}

@@ -56,18 +56,32 @@ class Scratch:
         """Take over what has been voided since the last time."""
         self._copy(journal, voids, "seq", None if _in_order(journal) else 0)
 
-    def copy_all(self, journal: Connection) -> None:
-        """Take over what has come into the journal since the last time."""
+    def copy_all(self, journal: Connection, *, features: bool) -> None:
+        """Take over what has come into the journal since the last time.
+
+        Args:
+            journal: As it is at one moment.
+            features: Whether with features; the same each time.
+        """
         mark = None if _in_order(journal) else 0
         self._copy(journal, feature_columns, "id", mark)
         for table in (decisions, outcomes, shadow_decisions, voids):
-            self._copy(journal, table, "seq", mark)
+            self._copy(journal, table, "seq", mark, features=features)
 
-    def _copy(self, journal: Connection, table: Table, key: str, mark: int | None = None) -> None:
+    def _copy(
+        self,
+        journal: Connection,
+        table: Table,
+        key: str,
+        mark: int | None = None,
+        *,
+        features: bool = True,
+    ) -> None:
         ordered = table.c[key]
         after = self._marks.get(table.name, 0)
-        names = [column.name for column in table.c]
-        query = select(*table.c).where(ordered > after).order_by(ordered)
+        columns = [each for each in table.c if features or each is not decisions.c.features]
+        names = [column.name for column in columns]
+        query = select(*columns).where(ordered > after).order_by(ordered)
         # Of the statement: as an option of the connection it would hold for what is written later.
         found = journal.execute(query, execution_options={"yield_per": _AT_ONCE})
         with self.engine.begin() as connection:
