@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _DEADLINE_S = 30.0
 _PROBE_S = 5.0
+# How often one that is up is asked what it takes: it may be updated without being away.
+_LEARN_S = 60.0
 _MAX_WAITING = 512
 _FEW_ROWS = 64
 _MAX_ANSWER = 64 * 1024 * 1024
@@ -58,7 +61,8 @@ class RemoteModel:
         endpoint: As given.
         arm: As given.
         up: What the last probe found; None before the first.
-        signature: What its metadata says it takes; empty if it says nothing, and until it is up.
+        signature: What its metadata said last that it takes; empty if it says nothing, and until it
+            is up.
     """
 
     def __init__(
@@ -78,7 +82,8 @@ class RemoteModel:
         self._asking = CLIENT_CODECS.load(endpoint.protocol)
         self._headers = _headers(endpoint, arm)
         self._columns: Mapping[str, str] = {}
-        self._has_learned = False
+        # When it is to be asked what it takes.
+        self._learn_at = 0.0
         self._breaker = Breaker()
         self._under_way = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -140,7 +145,7 @@ class RemoteModel:
             await self._check(self._open())
             # On a cluster this server is often up before the model; and one that restarts may be
             # another model.
-            if self.up is False or not self._has_learned:
+            if self.up is False or time.monotonic() >= self._learn_at:
                 await self._learn(self._open())
         except RemoteError as error:
             if self.up is not False:
@@ -201,6 +206,8 @@ class RemoteModel:
     def _refused(self, status: int, body: bytes) -> ProtocolError:
         said = f"{status}: {refusal(body)}" if body else str(status)
         if status in (400, 422):
+            # It may be another model by now: the next probe looks.
+            self._learn_at = 0.0
             return self._fault(Kind.MISMATCH, f"refused the rows with {said}")
         if status in (401, 403):
             # Its message may repeat the request.
@@ -249,8 +256,9 @@ class RemoteModel:
         if self.endpoint.protocol != "v2":
             return
         try:
-            status, body = await pool.ask("GET", self.endpoint.url.removesuffix("/infer"))
-            self._has_learned = status == 200
+            async with asyncio.timeout(_PROBE_S):
+                status, body = await pool.ask("GET", self.endpoint.url.removesuffix("/infer"))
+            self._learn_at = time.monotonic() + _LEARN_S if status == 200 else 0.0
             metadata = orjson.loads(body)
             inputs = {str(each["name"]): str(each["datatype"]) for each in metadata["inputs"]}
             tails = [list(each["shape"])[1:] for each in metadata["inputs"]]
@@ -261,7 +269,10 @@ class RemoteModel:
         ):  # fmt: skip
             return
         if not inputs or any(tail not in ([], [1]) for tail in tails):
+            self._columns, self.signature = {}, Signature()
             return
+        if self._columns and self._columns != inputs:
+            _LOG.warning("%s takes other columns: %s", self._name, ", ".join(inputs)[:500])
         self._columns = inputs
         columns = tuple(Column(k, _MLFLOW_TYPES.get(v, "double")) for k, v in inputs.items())
         # MLServer and mlops give an output without a name this one.
