@@ -28,9 +28,8 @@ def show_plan(out: Console, planned: LocalPlan) -> None:
     styles = {"+": "green", "-": "red", "~": "yellow", " ": "dim"}
     for line in plan.lines:
         out.print(Text(f"  {line}", style=styles[line[0]]))
-    restart = (planned.restart,) if planned.restart else ()
-    for text in plan.notes if plan.kind != "nothing" else restart:
-        warns = "cannot" in text or text in restart
+    for text in plan.notes if plan.kind != "nothing" else planned.restart:
+        warns = "cannot" in text or text in planned.restart
         out.print(Text(f"  {text}", style="yellow" if warns else "dim"))
     if plan.kept and plan.kind != "nothing":
         out.print(Text(f"  kept: {', '.join(plan.kept)}  (--reset NAME undoes it)", style="dim"))

@@ -39,13 +39,13 @@ class LocalPlan:
         settings: With what is kept of the live revision.
         prepared: The plan, and what it was made from.
         intent: What the revision is to do.
-        restart: Why the server has to be restarted, whatever is planned; empty if it has not.
+        restart: Why the server has to be restarted, whatever is planned.
     """
 
     settings: RolloutSettings
     prepared: Prepared
     intent: Intent
-    restart: str = ""
+    restart: tuple[str, ...] = ()
 
     @property
     def plan(self) -> Plan:
@@ -100,8 +100,8 @@ class Local:
         plan = prepared.plan
         check_base(wanted.based_on, prepared.live, plan.before, spec)
         _check_stopped(settings, spec.name)
-        restart = _of_new_key(settings, spec.name)
-        notes += _sums(spec) + ((restart,) if restart else ()) + _choice_of_key(settings, spec.name)
+        restart = _to_restart(settings, spec.name)
+        notes += _sums(spec) + restart + _choice_of_key(settings, spec.name)
         plan = replace(plan, notes=notes, kept=kept_lines(wanted, spec))
         intent = Intent(action="deploy", spec=spec, given=wanted.given)
         return LocalPlan(settings, replace(prepared, plan=plan), intent, restart)
@@ -191,6 +191,18 @@ class Local:
             # Only names move; that too is a revision, or it would be missing in the history.
             prepared = replace(prepared, plan=replace(prepared.plan, kind="update"))
         return LocalPlan(settings, prepared, again.intent)
+
+
+def _to_restart(settings: RolloutSettings, name: str) -> tuple[str, ...]:
+    """Say what a server that runs has read when it started, and has changed since."""
+    from mlops.deployment.start_settings import changed_since_start, describe_changed
+
+    key, changed = _of_new_key(settings, name), changed_since_start(settings, name)
+    texts = [key] if key else []
+    if changed:
+        how = f"`mlops stop {name}`, then `mlops start {name}`"
+        texts.append(f"{describe_changed(name, changed)}: {how}.")
+    return tuple(texts)
 
 
 def _of_new_key(settings: RolloutSettings, name: str) -> str:

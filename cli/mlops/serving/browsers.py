@@ -17,7 +17,11 @@ from urllib.parse import urlsplit
 _FORMS = frozenset({"text/plain", "application/x-www-form-urlencoded", "multipart/form-data"})
 _BROWSER = frozenset({"origin", "referer", "sec-fetch-site", "sec-fetch-mode", "sec-fetch-dest"})
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
-_SETTING = "name it in `[deploy] hosts` and deploy again"
+# A pod is replaced by a deploy, a server of one machine only by a start.
+_SETTING = (
+    "name it in `[deploy] hosts`, then `mlops stop` and `mlops start`, or deploy to the cluster "
+    "again"
+)
 
 
 class Guard:

@@ -351,6 +351,15 @@ def read_state(path: Path) -> ServerState:
     return state_from_dict(_read(path), str(path))
 
 
+def written_fields(path: Path) -> frozenset[str]:
+    """Return the fields of a launch that a state file has; that of an earlier version has fewer.
+
+    Raises:
+        InvalidInputError: The file is missing or broken.
+    """
+    return frozenset(_read(path).get("launch", ()))
+
+
 def state_from_dict(document: Mapping[str, Any], name: str) -> ServerState:
     """Read what `state_to_dict` has written.
 

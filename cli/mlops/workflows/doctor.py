@@ -21,6 +21,7 @@ from packaging.version import Version
 from mlops.consumers import CONSUMERS
 from mlops.deployment.access import given_tls
 from mlops.deployment.runtime_files import is_alive, known_names, places, read_server_state
+from mlops.deployment.start_settings import changed_since_start, describe_changed
 from mlops.deployment.targets import TARGETS
 from mlops.errors import InvalidInputError, MlopsError, NotFoundError, RemoteError, of_system
 from mlops.plugins import Plugins
@@ -100,6 +101,7 @@ def examine(settings: Settings, stores: Sequence[str] = ()) -> tuple[Check, ...]
         *check_stores(settings, stores),
         _run("extensions", _extensions, needed=False),
         *_tls_checks(settings),
+        *_server_checks(settings),
         _run("port", lambda: _port(settings), needed=False),
         _run("uv", _uv, needed=False),
         _run("kubectl", _kubectl, needed=False),
@@ -273,6 +275,16 @@ def _tls_checks(settings: Settings) -> Iterator[Check]:
         if tls is not None and tls not in checked:
             checked.append(tls)
             yield _run(name, partial(_tls, tls))
+
+
+def _server_checks(settings: Settings) -> Iterator[Check]:
+    """Name the servers here that were started with other settings, of those no command names."""
+    for name in known_names(settings):
+        changed = changed_since_start(settings, name, addresses=False)
+        if changed:
+            fix = f"`mlops stop {name}`, then `mlops start {name}`."
+            text = f"{describe_changed(name, changed)}."
+            yield Check(f"server {name}", "warning", text, fix, "settings")
 
 
 def _tls(tls: Tls) -> str:
