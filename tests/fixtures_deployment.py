@@ -10,12 +10,12 @@ import contextlib
 import io
 import json
 import os
+import secrets
 import shutil
 import signal
 import time
 import urllib.request
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,17 @@ from mlops.__main__ import run
 from mlops.deployment import local
 from mlops.deployment.ledgers import open_ledger
 from mlops.deployment.runtime_files import Places, is_alive, places, read_server_state
+from mlops.policies.drawing import Draws
 from mlops.registry.ledger import Ledger
 from mlops.settings import Settings, load_settings
+from mlops.spec.request_id import nonce_of
 from mlops.spec.server import ServerState
 from tests import warm_start
 from tests.fixtures_training import TrainedWine
 from tests.servers import unused_port
 
 _FOREIGN = ("MLFLOW_", "MLOPS_", "AWS_", "GOOGLE_")
-_ENOUGH_S = 30.0
+_ENOUGH_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,11 @@ class Shop:
         _, said = self.post("/invocations", self.state.request, **headers)
         return said["x-mlops-request-id"], said["x-mlops-arm"]
 
+    def ask_evenly(self, n: int, shares: Sequence[float] = (0.5, 0.5)) -> Iterator[tuple[str, str]]:
+        """Ask for `n` predictions whose arms keep to their shares all the way."""
+        key = self.where.key.read_bytes()
+        return even_requests(lambda retry: self.ask(idempotency_key=retry), key, n, shares)
+
     def kill(self) -> None:
         """Let the server die as in a crash."""
         os.kill(self.state.pid, signal.SIGKILL)
@@ -163,20 +170,34 @@ class Shop:
             process.poll()
 
 
-def even_requests(ask: Callable[[], tuple[str, str]], least: int) -> Iterator[tuple[str, str]]:
-    """Send requests until two arms have had about as many; yield the id and the arm of each.
+def even_requests(
+    ask: Callable[[str], tuple[str, str]],
+    key: bytes,
+    n: int,
+    shares: Sequence[float] = (0.5, 0.5),
+) -> Iterator[tuple[str, str]]:
+    """Send requests whose arms keep to their shares all the way; yield the id and arm of each.
 
-    By chance alone the split is in doubt at one look of 20, and a verdict then waits.
+    By chance alone the split is in doubt at one look of 20, and a verdict then waits; a mismatch at
+    any time stays one. Nothing is forced: each request has an idempotency key that is drawn until
+    it falls to the arm that is furthest behind.
 
     Args:
-        ask: Sends one.
-        least: How many at least.
+        ask: Sends one with an idempotency key.
+        key: The key of the deployment, by which that decides.
+        n: How many.
+        shares: Of the arms, in their order.
     """
-    arms: Counter[str] = Counter()
-    while arms.total() < least or 2 * max(arms.values()) - arms.total() > arms.total() ** 0.5:
-        request_id, arm = ask()
-        arms[arm] += 1
-        yield request_id, arm
+    draws = Draws(shares)
+    counts = [0] * len(shares)
+    for number in range(1, n + 1):
+        due = max(range(len(shares)), key=lambda arm: number * shares[arm] - counts[arm])
+        while True:
+            retry = secrets.token_hex(8)
+            if draws.choose(int.from_bytes(nonce_of(key, retry)[-8:], "big") / 2**64).arm == due:
+                break
+        counts[due] += 1
+        yield ask(retry)
 
 
 def wait_until(true: Callable[[], bool], timeout_s: float = _ENOUGH_S) -> None:

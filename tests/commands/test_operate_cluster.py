@@ -22,7 +22,7 @@ from tests.fixtures_deployment import Shop, even_requests, wait_until
 from tests.gateway import open_gateway
 from tests.monitoring.journals import Stage, fill, numbers
 from tests.serving.models import ROWS, records, save_linear
-from tests.serving.server import make_launch, running, served
+from tests.serving.server import KEY, make_launch, running, served
 
 _DEPLOYMENT = "/apis/apps/v1/namespaces/{}/deployments/wine"
 _MERGE = "application/merge-patch+json"
@@ -359,11 +359,11 @@ def _server(folder: Path, number: int) -> Iterator[str]:
     home.mkdir()
     with running(make_launch(home, what), home) as server:
 
-        def ask() -> tuple[str, str]:
-            answer = server.predict(records(ROWS[:1]))
+        def ask(retry: str) -> tuple[str, str]:
+            answer = server.predict(records(ROWS[:1]), idempotency_key=retry)
             return answer.request_id, answer.arm
 
-        for request_id, arm in even_requests(ask, 120):
+        for request_id, arm in even_requests(ask, KEY, 120):
             reward = 1.0 if arm == "a" else 0.0
             server.post("/feedback", {"request_id": request_id, "reward": reward})
         server.journal().close()

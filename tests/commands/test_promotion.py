@@ -9,7 +9,7 @@ from mlops.journal.records import RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.registry import open_registry
 from tests.commands.test_deploy import fingerprint
-from tests.fixtures_deployment import Shop, even_requests, open_shop
+from tests.fixtures_deployment import Shop, open_shop
 from tests.fixtures_training import TrainedWine
 
 
@@ -31,12 +31,13 @@ def champion(shop: Shop, model: str = "wine") -> int:
 def test_a_verdict_is_promoted_and_taken_back(market: Shop) -> None:
     market.ok("deploy", "--ab", "wine/1", "wine/2", "--reward", "given")
     # Clear as day: the arm wine-2 earns 1, the other 0, with a little noise.
-    for number, (request_id, arm) in enumerate(even_requests(market.ask, 260)):
+    for number, (request_id, arm) in enumerate(market.ask_evenly(260)):
         reward = float(arm == "wine-2") + (number % 7) / 50
         market.post("/feedback", {"request_id": request_id, "reward": reward})
     report = market.run("report", "--exit-code", "--json")
     assert report.code == 0, (report.document["verdict"], report.document["gates"])
     verdict = report.document["verdict"]
+    assert report.document["sample_ratio"]["p_value"] == 1
     assert (verdict["decision"], verdict["winner"]) == ("promote", "wine-2")
     assert 0 < verdict["lower"] < verdict["effect"] < verdict["upper"]
     assert "mlops promote wine" in market.ok("report").out

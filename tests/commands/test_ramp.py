@@ -15,7 +15,7 @@ from mlops.errors import ConflictError
 from mlops.registry import open_registry
 from mlops.registry.ledger import Intent
 from tests.commands.schemas import fits
-from tests.fixtures_deployment import Shop, even_requests, open_shop, wait_until
+from tests.fixtures_deployment import Shop, open_shop, wait_until
 from tests.fixtures_training import TrainedWine
 
 _CANARY = ("deploy", "--model", "wine/1", "--canary", "wine/2=50")
@@ -63,7 +63,7 @@ def test_a_good_canary_gets_everything(market: Shop) -> None:
     assert (said.code, said.document["outcome"]) == (11, "waiting")
     fits("ramp", said.document)
     assert market.ok("ramp", "--exit-zero").out.startswith("wine waiting")
-    reward(market, even_requests(market.ask, 200), of_canary=0.8)
+    reward(market, market.ask_evenly(200), of_canary=0.8)
     # A step takes a second at least.
     wait_until(lambda: "lasts until" not in market.run("ramp", "--dry-run", "--json").out)
     dry = market.run("ramp", "--dry-run", "--json")
@@ -76,7 +76,7 @@ def test_a_good_canary_gets_everything(market: Shop) -> None:
     assert weights(market) == pytest.approx([0.4, 0.6])
     # The next step has no requests yet, whatever time it is.
     wait_until(lambda: "of the 30 requests" in market.run("ramp", "--json").document["reason"])
-    reward(market, (market.ask() for _ in range(90)), of_canary=0.8)
+    reward(market, market.ask_evenly(90, (0.4, 0.6)), of_canary=0.8)
     wait_until(lambda: market.run("ramp", "--dry-run", "--json").code == 16)
     said = market.run("ramp", "--json")
     assert (said.code, said.document["outcome"]) == (16, "finished"), said.out
@@ -103,7 +103,7 @@ def test_a_good_canary_gets_everything(market: Shop) -> None:
 
 def test_a_bad_canary_is_taken_back_by_the_deployment_itself(market: Shop) -> None:
     market.ok(*_RAMP, "--auto", "--every", "1h")
-    reward(market, even_requests(market.ask, 120), of_canary=0.0)
+    reward(market, market.ask_evenly(120), of_canary=0.0)
     wait_until(lambda: weights(market) == [1.0], _AUTO_S)
     live = market.ledger.live()
     assert live is not None
@@ -133,7 +133,7 @@ def test_auto_promotes_the_verdict_and_nothing_else(market: Shop) -> None:
     assert market.run("promote", "--auto", "--arm", "wine-2").code == 2
     assert verdict(market) == verdict(market) | {"result": 0, "decision": "continue", "ramp": None}
     assert market.run("ramp", "--json").code == 7
-    reward(market, even_requests(market.ask, 200), of_canary=1.6)
+    reward(market, market.ask_evenly(200), of_canary=1.6)
     moved = market.ok("promote", "--auto", "--json").document
     assert (moved["changed"], moved["revision"]) == (True, revision + 1)
     assert market.run("promote", "--auto").code == 16

@@ -40,7 +40,8 @@ def test_both_models_are_asked_about_the_same_customers(wine_shop: Shop) -> None
     assert report["comparisons"][0]["lower"] < 0 < report["comparisons"][0]["upper"]
     assert comparison["upper"] < 0
     verdict = report["verdict"]
-    assert (verdict["decision"], verdict["winner"]) == ("keep", "modelA"), verdict
+    reasons = f"{verdict['reason']} {report['paired']['verdict']['reason']}"
+    assert (verdict["decision"], verdict["winner"]) == ("keep", "modelA"), reasons
     assert report["paired"]["comparisons"] == [comparison]
     # The server's own report is the same, and stays so while it remembers its answers.
     for _ in range(2):
@@ -63,7 +64,7 @@ def test_both_models_are_asked_about_the_same_customers(wine_shop: Shop) -> None
     assert gains["modelB"] == pytest.approx(0, abs=1e-6)
     assert gains["modelA"] < gains["served"] < 0
     verdict = found["verdict"]
-    assert (verdict["decision"], verdict["winner"]) == ("keep", "modelA")
+    assert (verdict["decision"], verdict["winner"]) == ("keep", "modelA"), verdict["reason"]
     assert (verdict["arm"], verdict["baseline"]) == ("modelB", "modelA")
     said = wine_shop.run("report", "--paired", "--exit-code")
     assert said.code == 10
