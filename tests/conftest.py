@@ -15,6 +15,7 @@ import pytest
 
 from tests import fixtures_cluster, warm_start
 from tests.browser import browser, chromium
+from tests.failures import pytest_terminal_summary
 from tests.fixtures_cluster import cluster_shop, kubernetes_api, namespace, platforms
 from tests.fixtures_deployment import eager_consumers, free_port, shop, wine_shop
 from tests.fixtures_stores import (
@@ -59,6 +60,7 @@ __all__ = [
     "postgresql_url",
     "promtool",
     "proxied_mlflow",
+    "pytest_terminal_summary",
     "ready_folder",
     "shop",
     "trained_wine",
