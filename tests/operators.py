@@ -40,15 +40,13 @@ def operators_stand_in(api: KubernetesApi, namespace: str, fault: str = "") -> I
 
     def play() -> None:
         while not over.wait(_POLL_S):
-            for group, plural, _ in KINDS:
-                path = f"/apis/{group}/namespaces/{namespace}/{plural}"
-                for live in api.ask("GET", path)["items"]:
-                    try:
-                        _treat(api, path, live, plural, fault)
-                    except urllib.error.HTTPError as error:
-                        # It was deleted or changed meanwhile.
-                        if error.code not in (404, 409):
-                            raise
+            # The API may not answer for a moment, and objects come and go meanwhile.
+            with contextlib.suppress(OSError):
+                for group, plural, _ in KINDS:
+                    path = f"/apis/{group}/namespaces/{namespace}/{plural}"
+                    for live in api.ask("GET", path)["items"]:
+                        with contextlib.suppress(urllib.error.HTTPError):
+                            _treat(api, path, live, plural, fault)
 
     thread = threading.Thread(target=play, daemon=True)
     thread.start()

@@ -30,7 +30,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.environments import client_python
 from tests.serving.server import free_port
 
-_START_S = 60.0
+_START_S = 180.0
 _MODEL = '''
 class Constant:
     """Answers the same for every row, and writes down what it is told."""

@@ -244,12 +244,12 @@ def test_in_the_foreground(wine_shop: Shop, free_port: int) -> None:
         text=True,
     )
     try:
-        wait_until(lambda: running(wine_shop.where) is not None, 60)
+        wait_until(lambda: running(wine_shop.where) is not None, 180)
         wait_until(lambda: wine_shop.ledger.live_number() == 1)
         assert wine_shop.run("logs").code == 5
         # As a supervisor would: only us, not the whole process group.
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=180)
     finally:
         process.kill()
         process.wait()
@@ -267,13 +267,18 @@ def test_signals_are_passed_on(number: signal.Signals) -> None:
         "import signal, sys, time\n"
         f"signal.signal({number}, lambda *_: sys.exit(5))\n"
         "print('ready', flush=True)\n"
-        "time.sleep(30)\n"
+        "time.sleep(180)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
         assert child.stdout is not None
         child.stdout.readline()
         handler = signal.getsignal(number)
-        threading.Timer(0.2, os.kill, (os.getpid(), number)).start()
+
+        def kill_once_handled() -> None:
+            wait_until(lambda: signal.getsignal(number) is not handler)
+            os.kill(os.getpid(), number)
+
+        threading.Thread(target=kill_once_handled).start()
         if number is signal.SIGINT:
             with pytest.raises(KeyboardInterrupt):
                 stay(child)

@@ -50,6 +50,16 @@ def deployment(namespace: Namespace) -> dict[str, Any]:
     return found
 
 
+def rolled_out(namespace: Namespace) -> bool:
+    """Whether the controllers have seen the newest state, and its one pod is there."""
+    live = deployment(namespace)
+    said = live["status"]
+    return bool(
+        said.get("observedGeneration") == live["metadata"]["generation"]
+        and said.get("updatedReplicas") == said.get("availableReplicas") == 1
+    )
+
+
 def config_maps(namespace: Namespace) -> list[str]:
     names = namespace.names("/api/v1", "configmaps")
     return [name for name in names if name.startswith("wine-")]
@@ -164,7 +174,7 @@ def test_without_apply_no_cluster_is_touched(cluster_shop: Shop, tmp_path: Path)
         assert not called.is_set()
         # And with it, one is.
         assert cluster_shop.run(*APPLY).code == 6
-        assert called.wait(5)
+        assert called.wait(120)
 
 
 @pytest.mark.parametrize(
@@ -211,9 +221,9 @@ def test_a_rollout_that_does_not_come(cluster_shop: Shop, namespace: Namespace) 
 
 def test_a_timeout_says_what_was_waited_for(cluster_shop: Shop, namespace: Namespace) -> None:
     namespace.fate("slow")
-    said = cluster_shop.run(*APPLY, "--timeout", "1", "--json")
+    said = cluster_shop.run(*APPLY, "--timeout", "5", "--json")
     assert said.code == 6
-    assert "after 1 s, 0 of 1 pods are ready" in said.error["message"]
+    assert "after 5 s, 0 of 1 pods are ready" in said.error["message"]
     assert "not ready yet" in said.error["message"] or "`server`" in said.error["message"]
     assert cluster_shop.ledger.entry(1).state == "failed"
 
@@ -397,8 +407,7 @@ def test_killed(
     assert status == -signal.SIGKILL
     taken = change != "update"
     if taken:
-        wait_until(lambda: deployment(namespace)["status"].get("availableReplicas") == 1)
-        wait_until(lambda: deployment(namespace)["status"].get("updatedReplicas") == 1)
+        wait_until(lambda: rolled_out(namespace))
     again = cluster_shop.ok(*words, "--json").document
     assert again["change"] == change
     assert again["revision"] == (2 if taken else 3)

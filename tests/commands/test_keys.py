@@ -6,10 +6,13 @@ import time
 import urllib.error
 from typing import Any
 
+import pytest
+
 import mlops
 from tests.commands.schemas import fits
 from tests.explaining.over_http import check_explain
 from tests.fixtures_deployment import Shop
+from tests.warm_start import set_in_servers
 
 
 def _status(shop: Shop, **headers: Any) -> int:
@@ -21,14 +24,15 @@ def _status(shop: Shop, **headers: Any) -> int:
 
 
 def _wait_for(shop: Shop, status: int, **headers: Any) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 120
     while _status(shop, **headers) != status:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def test_a_key_from_its_making_to_its_end(wine_shop: Shop) -> None:
+def test_a_key_from_its_making_to_its_end(wine_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     shop = wine_shop
+    set_in_servers(monkeypatch, {"mlops.serving.explaining._TIMEOUT_S": 150.0})
     assert shop.run("keys", "create", "web", "--scope", "predict").code == 5  # nothing is deployed
     shop.ok("deploy", "--ab", "modelA", "modelB")
     assert _status(shop) == 200

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import queue
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ from mlops.journal.sql import SqlJournal
 from mlops.journal.url import journal_url
 from mlops.workflows.operation import logs
 from tests.commands.schemas import fits
-from tests.commands.test_deploy_apply import AB
+from tests.commands.test_deploy_apply import AB, rolled_out
 from tests.fixtures_cluster import Namespace
 from tests.fixtures_deployment import Shop, even_requests, wait_until
 from tests.gateway import open_gateway
@@ -33,6 +35,13 @@ def status(shop: Shop, *words: str) -> dict[str, Any]:
     fits("status", document)
     (found,) = document["deployments"]
     return dict(found)
+
+
+def _next(lines: Iterator[str]) -> str:
+    """Return the next line, and do not wait for ever for it."""
+    found: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=lambda: found.put(next(lines, "")), daemon=True).start()
+    return found.get(timeout=120)
 
 
 def test_what_is_there_is_told(cluster_shop: Shop, namespace: Namespace, tmp_path: Path) -> None:
@@ -56,11 +65,11 @@ def test_what_is_there_is_told(cluster_shop: Shop, namespace: Namespace, tmp_pat
     assert shop.ok("logs", "-n", "1").out == "".join(f"{each}another line\n" for each in both)
     assert shop.ok("logs").out.count("serving wine") == 2
     followed = logs(shop.settings, None, last=1, follow=True)
-    assert {next(followed), next(followed)} == {f"{each}another line\n" for each in both}
+    assert {_next(followed), _next(followed)} == {f"{each}another line\n" for each in both}
     # A pod that comes later is read too, from its beginning.
     namespace.fate("ready", "hello\n")
     namespace.ask("DELETE", f"/api/v1/namespaces/{{}}/pods/{pod['name']}")
-    line = next(followed)
+    line = _next(followed)
     assert line.endswith(": hello\n")
     assert not line.startswith(pod["name"])
 
@@ -309,7 +318,7 @@ def test_rollback_is_to_what_was_also_if_it_is_killed(
     assert shop.ledger.numbers() == [2, 1]
     _killed_at("wait_ready", shop, "rollback", "--reason", "too slow")
     assert [each.number for each in shop.ledger.pending()] == [3]
-    wait_until(lambda: _rolled_out(namespace))
+    wait_until(lambda: rolled_out(namespace))
     said = shop.ok("rollback")
     # Once is enough: it is not rolled back again.
     assert "revision 3 serves a (s3://models/wine/1) 50 %" in said.out
@@ -336,15 +345,6 @@ def _killed_at(step: str, shop: Shop, *words: str) -> None:
         patch.setattr(deploy_module, step, die)
         with pytest.raises(_Killed):
             shop.run(*words)
-
-
-def _rolled_out(namespace: Namespace) -> bool:
-    live = namespace.ask("GET", _DEPLOYMENT)
-    said = live["status"]
-    return bool(
-        said.get("observedGeneration") == live["metadata"]["generation"]
-        and said.get("updatedReplicas") == said.get("availableReplicas") == 1
-    )
 
 
 @contextmanager

@@ -34,8 +34,12 @@ def _ui(
     ) as program:
         try:
             assert program.stdout is not None
-            text = "".join(iter(program.stdout.readline, "}\n")) + "}"
-            yield program, json.loads(text)
+            lines: list[str] = []
+            # It goes on after its document, and ends without one where it fails.
+            while not lines or lines[-1] not in ("}\n", ""):
+                lines.append(program.stdout.readline())
+            assert lines[-1], f"it ended: {lines}"
+            yield program, json.loads("".join(lines))
         finally:
             program.send_signal(signal.SIGTERM)
 

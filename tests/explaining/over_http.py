@@ -32,7 +32,7 @@ def _explained(shop: Shop, instances: list[Any], key: dict[str, str]) -> Any:
         json.dumps({"instances": instances}).encode(),
         {"content-type": "application/json", **key},
     )
-    with urllib.request.urlopen(request, timeout=120) as answer:
+    with urllib.request.urlopen(request, timeout=180) as answer:
         return json.loads(answer.read())
 
 

@@ -39,7 +39,7 @@ def test_the_second_gets_a_conflict_and_the_difference(wine_shop: Shop) -> None:
         apply(settings, prepared, Intent("deploy", prepared.plan.after))
 
     both = [_start(wine_shop, split) for split in ("10/90", "20/80")]
-    outputs = [process.communicate(timeout=60) for process in both]
+    outputs = [process.communicate(timeout=180) for process in both]
     codes = [process.returncode for process in both]
     # One after the other, or one of them refused; never both at once.
     assert sorted(codes) in ([0, 0], [0, 7]), outputs
