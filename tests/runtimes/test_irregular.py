@@ -126,5 +126,5 @@ def test_what_no_row_causes_is_the_models_whatever_the_row(
 
 def test_an_array_without_rows_is_one_cell() -> None:
     columns = [Column("size", "double")]
-    assert irregularity({"size": np.array(1.5)}, columns) == ""
-    assert irregularity({"size": np.array(np.nan)}, columns) == "row 0 has null in `size`"
+    assert irregularity({"size": np.array(1.5)}, columns) is None
+    assert str(irregularity({"size": np.array(np.nan)}, columns)) == "row 0 has null in `size`"

@@ -16,6 +16,8 @@ from mlops.tables.signature import Signature
 if TYPE_CHECKING:
     import numpy as np
 
+    from mlops.tables.fit import RowFault
+
 #: One cell of a request, as JSON has it.
 Cell: TypeAlias = bool | int | float | str | None
 #: The signature of a model that has none.
@@ -196,12 +198,18 @@ class ProtocolError(Exception):
     Args:
         kind: What sort of failure it is.
         message: For the caller: the offending name, value, row or size, and what was expected.
+        fault: Of one row: what the message says.
     """
 
-    def __init__(self, kind: Kind, message: str) -> None:
+    def __init__(self, kind: Kind, message: str, fault: RowFault | None = None) -> None:
         super().__init__(message)
         self.kind = kind
         self.message = message
+        self._fault = fault
+
+    def counted_from(self, first: int) -> str:
+        """Return the message for a caller in whose data the first row has this number."""
+        return self._fault.counted_from(first) if self._fault else self.message
 
 
 @dataclass(slots=True)

@@ -206,8 +206,10 @@ def refusal_of(misfit: Misfit) -> ProtocolError:
 
     A missing value is the caller's data, not a mistake in the request: the model refuses that row.
     """
-    said = f"{MODEL_REFUSED}: {misfit} {misfit.hint}" if misfit.is_null else str(misfit)
-    return ProtocolError(Kind.MISMATCH, said)
+    fault = misfit.fault
+    if misfit.is_null:
+        fault = fault.within(f"{MODEL_REFUSED}: ", f" {misfit.hint}")
+    return ProtocolError(Kind.MISMATCH, str(fault), fault)
 
 
 def first_line(error: Exception) -> str:

@@ -38,7 +38,8 @@ def failure_of(
     if not isinstance(error, _BAD_ROWS):
         return own_failure(error)
     if odd := irregularity(rows, columns):
-        return ProtocolError(Kind.MISMATCH, f"{MODEL_REFUSED}: {odd}; it raised {_said(error)}")
+        fault = odd.within(f"{MODEL_REFUSED}: ", f"; it raised {_said(error)}")
+        return ProtocolError(Kind.MISMATCH, str(fault), fault)
     if not checked:
         return ProtocolError(Kind.MISMATCH, f"{MODEL_REFUSED}: it raised {_said(error)}")
     return own_failure(error)

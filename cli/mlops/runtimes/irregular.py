@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from mlops.tables.fit import RowFault
 from mlops.tables.signature import Column
 
 _TEXTS = "string"
 
 
-def irregularity(rows: object, columns: Sequence[Column]) -> str:
-    """Return the first thing that is unusual about rows, human-readable; empty if there is none.
+def irregularity(rows: object, columns: Sequence[Column]) -> RowFault | None:
+    """Return the first thing that is unusual about rows; None if there is none.
 
     Args:
         rows: What a model was called with: a frame, or arrays by name. Of others nothing is known.
@@ -27,20 +28,21 @@ def irregularity(rows: object, columns: Sequence[Column]) -> str:
     import pandas as pd
 
     if not isinstance(rows, pd.DataFrame | dict):
-        return ""
+        return None
     for column in columns:
         if column.name not in rows:
-            return f"there is no `{column.name}`"
+            return RowFault(f"there is no `{column.name}`", None)
         values = rows[column.name]
         # An array may hold one value, without rows to list.
         values = np.atleast_1d(values) if isinstance(values, np.ndarray) else values
         cells: Any = pd.Series(list(values), dtype=object)
         for row in cells.index[cells.map(_is_missing)][:1]:
-            return f"row {row} has null in `{column.name}`"
+            return RowFault("", row, f" has null in `{column.name}`")
         if column.type == _TEXTS:
             for row in cells.index[~cells.map(lambda cell: isinstance(cell, str))][:1]:
-                return f"row {row} has `{str(cells[row])[:40]}` in `{column.name}`, not text"
-    return ""
+                shown = str(cells[row])[:40]
+                return RowFault("", row, f" has `{shown}` in `{column.name}`, not text")
+    return None
 
 
 def _is_missing(cell: object) -> bool:

@@ -353,7 +353,9 @@ def _times(column: Column, cells: Iterable[object], first: int = 0) -> list[int]
     for row, cell in enumerate(cells, first):
         time = nanoseconds(cell)
         if time is None:
-            raise ProtocolError(Kind.MISMATCH, str(misfit_of(column, cell, row)))
+            misfit = misfit_of(column, cell, row)
+            assert misfit is not None, "it takes what is a time"
+            raise refusal_of(misfit)
         found.append(time)
     return found
 

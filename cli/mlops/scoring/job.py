@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -34,7 +33,6 @@ Cells = dict[str, list[Any]]
 #: Scores chunks, each as `scored` does, and yields key and columns in the order of the chunks.
 Execute = Callable[["Job", Iterator["Chunk"]], Iterator[tuple[str, Cells]]]
 _JOB = "_batch.json"
-_ONLY_ROW = re.compile(r"\brow 0 has\b")
 _OWN = ("file", "row", "arm", "model", "propensity", "unit_kept", "prediction", "error")
 
 
@@ -367,8 +365,8 @@ def _answers(
                 half = len(some) // 2
                 waiting += [some[half:], some[:half]]
                 continue
-            # The model was asked about this row alone, and counts it from 0.
-            text = f"{scorer.name}: {_ONLY_ROW.sub('this row has', error.message, count=1)}"
+            # The model was asked about this row alone.
+            text = f"{scorer.name}: {error.counted_from(first + some[0])}"
             if not job.skip_errors:
                 raise InvalidInputError(
                     f"`{file}`, row {first + some[0]}: {text}",

@@ -48,6 +48,34 @@ _FITTING: dict[str, frozenset[type]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class RowFault:
+    """What is wrong with one of several rows, for a caller who may count them from elsewhere.
+
+    Attributes:
+        before: The sentence up to the row.
+        row: Its number, from 0; None if no row is named.
+        after: The rest of the sentence.
+    """
+
+    before: str
+    row: int | None
+    after: str = ""
+
+    def __str__(self) -> str:
+        """Say it, with the rows counted from 0."""
+        return self.counted_from(0)
+
+    def counted_from(self, first: int) -> str:
+        """Say it, with the rows counted from another number than 0."""
+        row = "" if self.row is None else f"row {first + self.row}"
+        return f"{self.before}{row}{self.after}"
+
+    def within(self, before: str, after: str) -> RowFault:
+        """Return it as part of a longer sentence."""
+        return RowFault(before + self.before, self.row, self.after + after)
+
+
+@dataclass(frozen=True, slots=True)
 class Misfit:
     """The first cell of a column that does not fit.
 
@@ -67,7 +95,13 @@ class Misfit:
 
     def __str__(self) -> str:
         """Say it in a sentence."""
-        return f"Column `{self.column}` takes {self.expected}; row {self.row} has {self.shown}."
+        return str(self.fault)
+
+    @property
+    def fault(self) -> RowFault:
+        """What is wrong with the row."""
+        takes = f"Column `{self.column}` takes {self.expected}; "
+        return RowFault(takes, self.row, f" has {self.shown}.")
 
     @property
     def is_null(self) -> bool:
