@@ -301,3 +301,26 @@ def test_times_of_numpy_are_sent_as_iso_8601() -> None:
     assert records["dataframe_records"] == [{"at": text, "n": 1.5} for text in texts]
     assert json.loads(body_of(np.array(times[0]))) == {"inputs": texts[0]}
     assert json.loads(body_of({"inputs": {"at": times}})) == {"inputs": {"at": texts}}
+
+
+@pytest.mark.parametrize("unit", ["Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns", "ps", ""])
+def test_a_missing_time_of_any_unit_is_null(unit: str) -> None:
+    missing = np.array("NaT", dtype=f"datetime64[{unit}]" if unit else "datetime64")[()]
+    sent = json.loads(body_of([{"at": missing, "text": "1970-01-01T00:00:00"}]))
+    assert sent == {"dataframe_records": [{"at": None, "text": "1970-01-01T00:00:00"}]}
+
+
+@pytest.mark.parametrize(
+    ("rows", "place"),
+    [
+        ([{"pH": 3.5}, {"pH": 3.5, "when": [0, object()]}], "dataframe_records[1].when[1]"),
+        ([[1.0], [2**70]], "instances[1][0]"),
+        (pd.DataFrame({"a": [1, 2], "b": ["x", 1j]}), "dataframe_split.data[1][1]"),
+        ({"pH": {(1, 2): 3}}, "dataframe_records[0].pH"),
+    ],
+)
+def test_what_cannot_be_sent_is_named_with_its_place(rows: object, place: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        body_of(rows)
+    assert caught.value.message.startswith("These values cannot be sent: ")
+    assert caught.value.message.endswith(f" at `{place}`.")

@@ -7,9 +7,10 @@ The body is MLflow's scoring protocol, which every deployment speaks
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime as dt
 import decimal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -18,8 +19,11 @@ from mlops.errors import InvalidInputError
 
 _FORMS = frozenset({"dataframe_split", "dataframe_records", "inputs", "instances"})
 _OPTIONS = orjson.OPT_NON_STR_KEYS
-# What orjson writes for NaT of NumPy.
-_NOT_A_TIME = b'"1677-09-21T00:12:43.145224"'
+# What orjson writes for NaT of NumPy: in nanoseconds, and in minutes to weeks. In other units it
+# refuses NaT.
+_MAYBE_NOT_A_TIME = (b'"1677-09-21T00:12:43.145224"', b'"1970-01-01T00:00:00"')
+# Levels of lists and objects that are looked through for what cannot be written.
+_MOST_LEVELS = 20
 
 
 def body_of(rows: object, params: Mapping[str, Any] | None = None) -> bytes:
@@ -50,15 +54,35 @@ def to_json(document: object) -> bytes:
     """Write a document; NaN and missing values become null, times ISO 8601, bytes base64.
 
     Raises:
-        InvalidInputError: It holds what JSON cannot say.
+        InvalidInputError: It holds what JSON cannot say; the place is named.
     """
-    try:
+    # Numbers of NumPy are the usual case, and by far quicker this way. What has NaT is written
+    # again: to look for it first would take longer than to write.
+    with contextlib.suppress(TypeError):
         body = orjson.dumps(document, default=_plain, option=_OPTIONS | orjson.OPT_SERIALIZE_NUMPY)
-        if _NOT_A_TIME in body:
-            body = orjson.dumps(document, default=_plain, option=_OPTIONS)
-        return body
+        if not any(text in body for text in _MAYBE_NOT_A_TIME):
+            return body
+    try:
+        return orjson.dumps(document, default=_plain, option=_OPTIONS)
     except TypeError as error:
-        raise InvalidInputError(f"These values cannot be sent: {error}.") from error
+        place = _place(document).lstrip(".")
+        where = f" at `{place}`" if place else ""
+        raise InvalidInputError(f"These values cannot be sent: {error}{where}.") from error
+
+
+def _place(value: object, levels: int = _MOST_LEVELS) -> str:
+    """Return the path to the first value that cannot be written, such as `.instances[3][0]`."""
+    inner: Iterable[tuple[str, object]] = ()
+    if isinstance(value, Mapping):
+        inner = ((f".{name}", each) for name, each in value.items())
+    elif isinstance(value, list | tuple):
+        inner = ((f"[{at}]", each) for at, each in enumerate(value))
+    for step, each in inner if levels else ():
+        try:
+            orjson.dumps(each, default=_plain, option=_OPTIONS)
+        except TypeError:
+            return step + _place(each, levels - 1)
+    return ""
 
 
 def _document(rows: Any) -> dict[str, Any]:  # noqa: ANN401 - whatever has rows
