@@ -10,6 +10,7 @@ from typing import Any
 
 from mlops.environments.building import Recipe, build, find
 from mlops.environments.files import absolute, read_requirements
+from mlops.environments.references import referenced
 from mlops.errors import InvalidInputError
 from mlops.runtimes.folder import read_mlmodel
 from mlops.runtimes.requirements import conflicts, differences
@@ -102,12 +103,6 @@ def recipe_of(folder: Path, mlmodel: Mapping[str, Any]) -> Recipe:
         python,
         requirements,
         file,
-        contents=[path.read_bytes() for path in _files(requirements, folder)],
+        contents=referenced(requirements, folder),
         otherwise="use `--isolate never`",
     )
-
-
-def _files(requirements: Sequence[str], folder: Path) -> list[Path]:
-    """Return the files that requirements name: lists, constraints and wheels."""
-    paths = [folder / line.split(maxsplit=1)[-1] for line in requirements]
-    return [path for path in paths if path.is_file()]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlops.environments.interpreters import find_python
+from mlops.environments.references import local_packages
 from mlops.errors import InvalidInputError, MlopsError
 
 _LAST_LINES = 15
@@ -29,7 +30,7 @@ class Recipe:
         python: Version, or conditions on it; empty for that of this command.
         requirements: As in a requirements file; files that they name are absolute.
         file: The file that says so, for the words; relative paths start in its folder.
-        contents: Of the files that the requirements name.
+        contents: Of what the requirements name on this machine.
         otherwise: What else to do if it cannot be made.
     """
 
@@ -115,7 +116,11 @@ def _make_with_uv(folder: Path, python: str, recipe: Recipe) -> None:
         )
     _call([uv, "venv", "--quiet", "--no-python-downloads", "--python", python, str(folder)], recipe)
     target = str(folder / "bin" / "python")
-    _install([uv, "pip", "install", "--quiet", "--python", target], folder, recipe)
+    # uv takes a package in a folder from its cache while the file that says how it is built is
+    # unchanged, whatever its code is.
+    names = local_packages(recipe.requirements, recipe.file.parent)
+    fresh = ["--refresh"] if "" in names else [f"--refresh-package={name}" for name in names]
+    _install([uv, "pip", "install", "--quiet", "--python", target, *fresh], folder, recipe)
 
 
 def _make_with_venv(folder: Path, python: str, recipe: Recipe) -> None:

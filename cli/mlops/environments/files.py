@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mlops.environments.references import EDITABLE, LIST
 from mlops.settings.yaml_text import parse_yaml
 
 
@@ -44,19 +44,7 @@ def read_requirements(file: Path) -> tuple[str, list[str]]:
 
 def absolute(requirement: str, folder: Path) -> str:
     """Return a requirement whose file, if it names one, is absolute."""
-    match = re.match(r"(-r|--requirement|-c|--constraint|-e|--editable)\s+(\S+)", requirement)
+    match = LIST.match(requirement) or EDITABLE.match(requirement)
     if match is None or "://" in match[2]:
         return requirement
     return f"{match[1]} {(folder / match[2]).resolve()}"
-
-
-def included(file: Path) -> list[bytes]:
-    """Contents of the requirement files that an environment file refers to."""
-    return [path.read_bytes() for path in _references(file) if path.is_file()]
-
-
-def _references(file: Path) -> Iterator[Path]:
-    for requirement in read_requirements(file)[1]:
-        words = requirement.split()
-        if len(words) == 2 and words[0] in ("-r", "--requirement", "-c", "--constraint"):
-            yield Path(words[1])

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mlops.environments.building import Recipe, build
-from mlops.environments.files import included, read_requirements
+from mlops.environments.files import read_requirements
+from mlops.environments.references import referenced
 from mlops.errors import InvalidInputError, UsageError, did_you_mean, one_of
 from mlops.plugins import Plugins
 from mlops.training.project import Project
@@ -152,7 +153,8 @@ def by_conda(file: Path, home: Path, note: Callable[[str], None]) -> Environment
 
 def _built(manager: str, file: Path, home: Path, note: Callable[[str], None]) -> Environment:
     python, requirements = read_requirements(file)
-    recipe = Recipe(manager, python, requirements, file, included(file))
+    contents = referenced(requirements, file.parent)
+    recipe = Recipe(manager, python, requirements, file, contents)
     return inspect(manager, build(recipe, home, note), file)
 
 

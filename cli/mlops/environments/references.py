@@ -1,0 +1,206 @@
+"""What requirements name on this machine: further lists of them, packages, archives.
+
+An environment is made again when one of these changes, so their contents belong to its identity.
+"""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import os
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote
+
+#: An option that names another list, or constraints; the second group is the file.
+LIST = re.compile(r"(-r|--requirement|-c|--constraint)(?:\s*=\s*|\s*)(\S+)")
+EDITABLE = re.compile(r"(-e|--editable)(?:\s*=\s*|\s*)(\S+)")
+_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tar.bz2", ".tar.xz", ".tgz")
+# Larger files, and what is beyond these bounds of a folder, count by size and time of change.
+_WHOLE_BYTES = 10 << 20
+_FOLDER_BYTES = 256 << 20
+# More files of a folder are not looked at, nor more lists.
+_FOLDER_FILES = 50_000
+_LISTS = 200
+_BLOCK = 1 << 20
+# Not part of a package; `build`, `dist` and `*.egg-info` are what building one leaves in it.
+_LEFT_OUT = frozenset({"__pycache__", "node_modules", "mlruns"})
+_BUILT = frozenset({"build", "dist"})
+# What decides how a package is built, its own code aside.
+_BUILDING = ("pyproject.toml", "setup.py", "setup.cfg")
+_CODE = frozenset(
+    {".py", ".pyi", ".pyx", ".pxd", ".c", ".cc", ".cpp", ".h", ".hpp", ".rs", ".toml", ".cfg"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """Something on this machine that a requirement names; a package is a folder or an archive."""
+
+    kind: Literal["list", "package", "editable"]
+    path: Path
+
+
+def referenced(requirements: Sequence[str], folder: Path) -> list[bytes]:
+    """Return the contents of all that requirements name on this machine, to any depth.
+
+    Of a large file and of a package's folder, a digest. The code of an editable package is used
+    where it is, so that only how it is built counts.
+
+    Args:
+        requirements: As in a requirements file.
+        folder: Where relative paths start.
+    """
+    return [_content(found, folder) for found in _follow(requirements, folder)]
+
+
+def local_packages(requirements: Sequence[str], folder: Path) -> list[str]:
+    """Return the names of packages in folders of this machine; an empty one that is not known."""
+    found = [each.path for each in _follow(requirements, folder) if each.kind == "package"]
+    return list(dict.fromkeys(_name_of(path) for path in found if path.is_dir()))
+
+
+def _follow(requirements: Iterable[str], folder: Path) -> Iterator[_Reference]:
+    seen: set[Path] = set()
+
+    def follow(lines: Iterable[str], own: Path) -> Iterator[_Reference]:
+        for line in lines:
+            if match := LIST.fullmatch(line.strip()):
+                path = _existing(own / match[2])
+                if path is None or path in seen or not path.is_file() or len(seen) >= _LISTS:
+                    continue
+                seen.add(path)
+                yield _Reference("list", path)
+                yield from follow(_lines(path), path.parent)
+            else:
+                yield from _packages(line, (own, folder))
+
+    yield from follow(requirements, folder)
+
+
+def _packages(line: str, folders: Sequence[Path]) -> Iterator[_Reference]:
+    """Yield the package that a requirement names by its path.
+
+    pip and uv take a path in a list from where they were started; other tools from the list.
+    """
+    editable = EDITABLE.match(line.strip())
+    text = (editable[2] if editable else line).strip()
+    named = re.match(r"[\w.-]+\s*(?:\[[^]]*])?\s*@\s*(\S.*)", text)
+    text = named[1] if named else text
+    text = re.split(r"\s--|\s*;|#", text, maxsplit=1)[0].strip()
+    text = re.sub(r"\[[^]]*]$", "", text)
+    if text.startswith("file:"):
+        text = unquote(re.sub(r"file:(//(localhost)?(?=/))?", "", text, count=1))
+    elif not editable and not _is_path(text):
+        return
+    if "://" in text or not text:
+        return
+    for path in dict.fromkeys(_existing(folder / text) for folder in folders):
+        if path is not None:
+            yield _Reference("editable" if editable else "package", path)
+
+
+def _existing(path: Path) -> Path | None:
+    """Return a path without links; None where there is none, or could be none of this name."""
+    try:
+        return path.resolve(strict=True)
+    except (OSError, ValueError):
+        return None
+
+
+def _is_path(text: str) -> bool:
+    return "/" in text or text.startswith(".") or text.endswith(_ARCHIVES)
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the requirements of a list, without comments."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace") if _is_small(path) else ""
+    except OSError:
+        return []
+    lines = text.replace("\\\n", " ").splitlines()
+    bare = (re.sub(r"(^|\s+)#.*", "", line).strip() for line in lines)
+    return [line for line in bare if line]
+
+
+def _content(found: _Reference, folder: Path) -> bytes:
+    if found.path.is_dir():
+        return _digest(found, folder)
+    try:
+        return found.path.read_bytes() if _is_small(found.path) else _sha256(found.path)
+    except OSError:
+        # What installs it says so.
+        return b""
+
+
+def _is_small(path: Path) -> bool:
+    return path.stat().st_size <= _WHOLE_BYTES
+
+
+def _digest(found: _Reference, folder: Path) -> bytes:
+    """Return a digest of the files of a package."""
+    # The project itself may keep data and results beside its code.
+    only_code = folder.resolve().is_relative_to(found.path)
+    digest, left = hashlib.sha256(), _FOLDER_BYTES
+    paths = (found.path / name for name in _BUILDING)
+    files = paths if found.kind == "editable" else _files(found.path)
+    for path in islice(files, _FOLDER_FILES):
+        if only_code and path.suffix not in _CODE:
+            continue
+        try:
+            state = path.stat()
+            whole = state.st_size <= left
+            text = _sha256(path).hex() if whole else f"{state.st_size} {state.st_mtime_ns}"
+        except OSError:
+            continue
+        left -= state.st_size if whole else 0
+        digest.update(f"{path.relative_to(found.path)}\0{text}\n".encode(errors="surrogateescape"))
+    return digest.digest()
+
+
+def _files(package: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(package):
+        at = Path(place)
+        folders[:] = sorted(name for name in folders if not _is_left_out(at, name, package))
+        for name in sorted(names):
+            if not name.endswith((".pyc", ".pyo")) and (at / name).is_file():
+                yield at / name
+
+
+def _is_left_out(at: Path, name: str, package: Path) -> bool:
+    return (
+        name.startswith(".")
+        or name in _LEFT_OUT
+        or name.endswith(".egg-info")
+        or (name in _BUILT and at == package)
+        # An environment.
+        or (at / name / "pyvenv.cfg").exists()
+    )
+
+
+def _sha256(path: Path) -> bytes:
+    found = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(_BLOCK):
+            found.update(block)
+    return found.digest()
+
+
+def _name_of(package: Path) -> str:
+    """Return the name that a package's files say; empty where only running its code would."""
+    try:
+        document = tomllib.loads((package / "pyproject.toml").read_text(encoding="utf-8"))
+        return str(document["project"]["name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    config = configparser.ConfigParser(interpolation=None)
+    try:
+        config.read(package / "setup.cfg", encoding="utf-8")
+        return config.get("metadata", "name", fallback="")
+    except (configparser.Error, ValueError):
+        return ""
