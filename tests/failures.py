@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -40,10 +40,16 @@ def _told(failure: Any) -> Iterator[str]:
         for entry in traceback.reprentries:
             at = getattr(entry, "reprfileloc", None)
             lines = getattr(entry, "lines", ())
-            source = [line[1:].strip() for line in lines if line.startswith(">")]
             said = [line for line in lines if line.startswith("E")] or said
-            if at is not None:
-                yield f"{at.path}:{at.lineno}: {' '.join(source)}"
+            theirs = "site-packages" in getattr(at, "path", "")
+            if at is not None and not (theirs and entry is not traceback.reprentries[-1]):
+                yield f"{at.path}:{at.lineno}: {_source(lines)}"
         yield from said[:_LINES]
         if after:
             yield str(after)
+
+
+def _source(lines: Sequence[str]) -> str:
+    """The line of a frame: marked in the whole function, or the first where there is no more."""
+    marked = [line[1:].strip() for line in lines if line.startswith(">")]
+    return " ".join(marked) or next((line.strip() for line in lines), "")

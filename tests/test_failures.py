@@ -27,6 +27,12 @@ def test_frames():
 def test_message():
     assert 1 == 2, "\\\\n".join(["the report", "x" * 100, "its end"])
 
+def between():
+    earlier({"a": None})
+
+def test_deep():
+    between()
+
 def test_setup(broken):
     pass
 
@@ -52,7 +58,7 @@ def test_the_last_lines_say_where(workers: tuple[str, ...], tmp_path: Path) -> N
     )
     assert done.returncode == 1, done.stdout + done.stderr
     _, _, end = done.stdout.partition("where it failed")
-    assert len(end.splitlines()) < 40
+    assert len(end.splitlines()) < 50
     for line in (
         "test_shop.py::test_setup (setup)",
         'test_shop.py:9: raise ValueError("no fixture")',
@@ -61,7 +67,9 @@ def test_the_last_lines_say_where(workers: tuple[str, ...], tmp_path: Path) -> N
         'test_shop.py:5: return said["a"]["b"]',
         "TypeError: 'NoneType' object is not subscriptable",
         "its end",
-        "test_shop.py:23: earlier({})",
+        "test_shop.py:22: between()",
+        "test_shop.py:19: earlier({",
+        "test_shop.py:29: earlier({})",
         "KeyError: 'a'",
         "AssertionError: on line 3",
     ):
