@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from mlops.errors import RemoteError
 from mlops.journal import database
@@ -172,6 +173,26 @@ def test_a_server_that_is_away(database: PostgreSQL) -> None:
     finally:
         database.start()
     _back(url, journal, writer)
+
+
+def test_a_server_that_comes_back_with_a_backup(database: PostgreSQL) -> None:
+    """Another connection may be to another database, in which lists of columns have other ids."""
+    url = f"{database.url}?schema=restored"
+    journal = SqlJournal(url)
+    journal.append([_of("b", 300)], [])
+    database.stop()
+    database.start()
+    engine = create_engine(database.url)
+    with engine.begin() as connection:
+        connection.execute(text("TRUNCATE restored.feature_columns RESTART IDENTITY"))
+        connection.execute(text("TRUNCATE restored.decisions, restored.decision_keys"))
+        connection.execute(
+            text("INSERT INTO restored.feature_columns (digest, names) VALUES ('d', '[\"a\"]')")
+        )
+    engine.dispose()
+    journal.append([_of("b", 1_000)], [])
+    _assert_names(journal)
+    journal.close()
 
 
 def test_many_threads_open_it_once(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from mlops.errors import MlopsError, RemoteError
 from mlops.journal import archived, partitions
@@ -116,7 +117,7 @@ class Database:
         with self._opening:
             if self._opened is opened:
                 self._opened = None
-        opened.engine.dispose()
+        opened.end()
 
     @property
     def _engine(self) -> Engine:
@@ -128,8 +129,9 @@ class Database:
         Raises:
             RemoteError: Another is in its place by now.
         """
-        opened = self._open()
-        if connection.engine is not opened.engine:
+        # Whether it is still the one to be opened is for the next use: this one has a connection.
+        opened = self._opened
+        if opened is None or connection.engine is not opened.engine:
             raise RemoteError("The journal was replaced while it was read.", hint="Try again.")
         return opened
 
@@ -243,7 +245,9 @@ class _Opened:
         self._path = path = Path(file) if file and "mode" not in engine.url.query else None
         self._identity = _identity(path)
         self._is_lost = False
+        self._is_over = False
         event.listen(engine, "invalidate", self._lose)
+        event.listen(engine, "checkin", self._close_late)
         self.turns = Turns(path)
         self.parts = Parts(path, part_rows)
         self.archive = Archive(path, fetch)
@@ -260,6 +264,16 @@ class _Opened:
 
     def _lose(self, *_: object) -> None:
         self._is_lost = True
+
+    def _close_late(self, _connection: object, record: ConnectionPoolEntry) -> None:
+        # Its pool is gone, and would leave it to the collector.
+        if self._is_over:
+            record.invalidate()
+
+    def end(self) -> None:
+        """Close its connections, each that is in use when that ends."""
+        self._is_over = True
+        self.engine.dispose()
 
     def is_current(self) -> bool:
         """Whether it is still the database that was opened.
