@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from mlops.registry.artifact_digest import read_content
-from tests.fixtures_deployment import Shop
-from tests.serving.models import COLUMNS, ROWS, save_linear
+from mlops.stats.outlier_document import OUTLIER_FILE
+from tests.fixtures_deployment import Shop, wait_until
+from tests.serving.models import COLUMNS, ROWS, save_detector, save_linear
 
 _PAIR = ("deploy", "--ab", "./model", "./other", "--json")
 
@@ -101,6 +102,23 @@ def test_a_revision_that_did_not_pin_its_folders_goes_on(
     assert folders.ok(*_PAIR).document["revision"] == 3
     folders.ok("rollback")
     assert answers(folders) == first
+
+
+def test_what_is_watched_is_that_of_the_model_that_serves(folders: Shop) -> None:
+    save_detector(folders.folder / "model")
+    folders.ok("deploy", "--model", "./model")
+    folders.ask()
+
+    def looked() -> bool:
+        said = folders.run("monitor", "outliers", "--level", "0.5", "--json")
+        return said.code == 0 and said.document["requests"] == 1
+
+    wait_until(looked)
+    # A training that stores no detector.
+    (folders.folder / "model" / OUTLIER_FILE).unlink()
+    retrain(folders, [0.0, 0.0, 2.0])
+    report = folders.ok("monitor", "outliers", "--level", "0.5", "--json").document
+    assert report["notes"] == []
 
 
 def test_a_batch_is_not_resumed_with_another_model(folders: Shop) -> None:

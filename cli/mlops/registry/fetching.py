@@ -97,9 +97,18 @@ def is_at_hand(version: ModelVersion, settings: StoreSettings) -> bool:
     """Whether a model can be used without a download: as a folder, or from the cache."""
     if not version.digest and plain_folder(version.source) is not None:
         return True
+    return cached_folder(version, settings) is not None
+
+
+def cached_folder(version: ModelVersion, settings: StoreSettings) -> Path | None:
+    """Return the folder of a model in the cache, None if it is not there.
+
+    Another model may be at its source by now.
+    """
     cache = open_cache(settings)
-    digest = cache.digest_of(_key(version))
-    return bool(digest) and cache.find(digest) is not None
+    is_known = version.digest.startswith("sha256:")
+    digest = version.digest if is_known else cache.digest_of(_key(version))
+    return cache.find(digest) if digest else None
 
 
 def content_digest(folder: Path, settings: StoreSettings) -> str:

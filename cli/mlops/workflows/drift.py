@@ -9,6 +9,7 @@ from dataclasses import replace
 from mlops.deployment.locate import locate
 from mlops.errors import InvalidInputError
 from mlops.monitoring.drift import DriftReport, Features, watch
+from mlops.registry.fetching import cached_folder
 from mlops.settings import Settings
 from mlops.settings.schema import season_ms
 from mlops.spec.deployment import Arm
@@ -43,7 +44,7 @@ def look_for_drift(
     notes: list[str] = []
 
     def features(arm: Arm) -> Features:
-        known = features_of(arm.model)
+        known = features_of(arm.model, cached_folder(arm.model, settings))
         if known.why_not:
             with_ = "requests" if known.features else "answers"
             notes.append(

@@ -7,7 +7,7 @@ import datetime as dt
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -84,7 +84,7 @@ def export_log(
         end = journal.end()
         if not end.decisions:
             raise unanswered(picked)
-        tagging = _stored() if settings.watch.outliers else None
+        tagging = _stored(settings) if settings.watch.outliers else None
         log = TaggedLog(Context(picked, journal, sink_to_dict(spec), key), tagging)
         requests = outcomes = dropped = after = seen = 0
         warning = ""
@@ -104,9 +104,9 @@ def export_log(
     return LogExported(picked, spec.to, requests, outcomes, dropped, warning)
 
 
-def _stored() -> Detectors:
+def _stored(settings: Settings) -> Detectors:
     """Return what gives the detectors that are stored with the models, each read once."""
-    by_arm = lru_cache(maxsize=None)(detector_of)
+    by_arm = lru_cache(maxsize=None)(partial(detector_of, settings))
     return lambda arm, _revision, _asked_ms: by_arm(arm)
 
 

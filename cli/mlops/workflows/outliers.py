@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mlops.deployment.locate import locate
@@ -12,6 +13,7 @@ from mlops.deployment.runtime_files import places
 from mlops.errors import InvalidInputError
 from mlops.monitoring.outliers import Flagged, Found, Share, find_outliers
 from mlops.registry.details import read_model_file
+from mlops.registry.fetching import cached_folder
 from mlops.settings import Settings
 from mlops.spec.deployment import Arm
 from mlops.spec.request_id import mint
@@ -104,7 +106,7 @@ def look_for_outliers(
     located = locate(settings, name)
     journal, _ = open_evidence(settings, located)
     try:
-        found = find_outliers(journal, detector_of, level, last)
+        found = find_outliers(journal, partial(detector_of, settings), level, last)
     finally:
         journal.close()
     if found is None or not found.requests:
@@ -147,7 +149,7 @@ def notes_on(found: Found, level: float) -> Iterator[str]:
             )
 
 
-def detector_of(arm: Arm) -> RowDetector | None:
+def detector_of(settings: Settings, arm: Arm) -> RowDetector | None:
     """Return the detector that is stored with an arm's model; None where there is none.
 
     Raises:
@@ -156,7 +158,8 @@ def detector_of(arm: Arm) -> RowDetector | None:
     """
     if arm.model.endpoint:
         return None
-    text = read_model_file(arm.model.source, OUTLIER_FILE)
+    folder = cached_folder(arm.model, settings)
+    text = read_model_file(str(folder) if folder else arm.model.source, OUTLIER_FILE)
     return from_json(text) if text is not None else None
 
 
