@@ -116,6 +116,22 @@ def test_decisions_are_shed_and_counted() -> None:
     assert house.journal.losses() == {"decision": 4}
 
 
+def test_decisions_of_a_commit_that_is_under_way_are_pending(house: House) -> None:
+    house.journal.failure = JournalUnavailableError("It is away.")
+    house.journal.gate.clear()
+    house.journal.entered.clear()
+    house.writer.add_decision(decision(1))
+    assert house.journal.entered.wait(60)
+    assert house.writer.pending == 1
+    house.journal.gate.set()
+    until(lambda: house.writer.fault)
+    # It was refused, and stays in the queue.
+    assert house.writer.pending == 1
+    house.journal.failure = None
+    until(lambda: not house.writer.pending)
+    assert [each.nonce for each in house.journal.decisions] == [nonce(1)]
+
+
 def test_answers_of_shadows_come_last_and_delay_no_decision(house: House) -> None:
     house.writer.add_decision(decision(1))
     house.writer.add_shadow(SHADOW)

@@ -67,10 +67,18 @@ def test_a_journal_that_stays_away_is_logged_once(
 
 def test_decisions_that_find_no_room_after_a_failure_are_counted() -> None:
     house = House(max_pending=10)
+    house.hold()
+    space: list[int] = []
+    house.writer.has_space = lambda: bool(space)
+    house.journal.gate.set()
+    until(lambda: house.journal.batches)
     for number in range(10):
         house.writer.add_decision(decision(number))
+    house.journal.gate.clear()
+    house.journal.entered.clear()
     house.journal.failure = JournalUnavailableError("It is away.")
-    house.hold()  # all ten decisions are in this batch
+    space.append(1)
+    assert house.journal.entered.wait(60)  # all ten decisions are in this batch
     for number in range(10, 17):
         assert house.writer.add_decision(decision(number))
     house.journal.gate.set()

@@ -25,6 +25,7 @@ from mlops.spec.deployment import Arm, DeploymentSpec, Revision
 from mlops.spec.model import ModelVersion
 from mlops.spec.request_id import read
 from mlops.spec.server import Launch, Served, ServerState, read_state, served_to_dict, write_launch
+from tests.fakes import until
 
 Json: TypeAlias = Any
 _START_TIMEOUT_S = 240.0
@@ -163,10 +164,7 @@ class Server:
 
     def journal(self) -> SqlJournal:
         """Open the journal for reading, once everything sent so far is in it."""
-        deadline = time.monotonic() + 10
-        while self.admin("GET", "/status").json["pending"] and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(0.15)  # a batch that was taken from the queue may still be under way
+        until(lambda: not self.admin("GET", "/status").json["pending"], 120)
         return SqlJournal(journal_url(self.launch.journal_url, self.launch.name))
 
     def hang_up(self) -> None:

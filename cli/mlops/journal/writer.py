@@ -82,6 +82,8 @@ class JournalWriter:
         self._looked_up: deque[Waiting] = deque()
         self._lookups = LookupThread(journal, self._take_back)
         self._shadows: deque[ShadowDecision] = deque()
+        # Decisions of the commit that is under way: taken from the queues, and not yet written.
+        self._under_way = 0
         self._facts: list[Fact] = []
         self._waiting_outcomes = 0
         self._outcome_bytes = 0
@@ -199,9 +201,13 @@ class JournalWriter:
 
     @property
     def pending(self) -> int:
-        """Decisions that wait to be written, those of shadows and those on disk among them."""
-        spooled = self._spool.waiting if self._spool else 0
-        return self._in_memory + spooled
+        """Decisions that are not in the journal yet, those of shadows and those on disk among them.
+
+        Those of a commit count until it is over.
+        """
+        with self._lock:
+            spooled = self._spool.waiting if self._spool else 0
+            return self._in_memory + self._under_way + spooled
 
     @property
     def _in_memory(self) -> int:
@@ -253,7 +259,9 @@ class JournalWriter:
             _LOG.exception("journal: a batch failed")
             _tell(waiting, JournalUnavailableError(f"The journal failed: {error!r}."))
             self.count_shed("decision", len(decisions))
+            self._under_way = 0
             return False
+        self._under_way = 0
         self._note_success()
         self._record_shed()
         try:
@@ -343,9 +351,10 @@ class JournalWriter:
                 # In one step: a request that adds one waits for the lock.
                 taken, self._decisions = self._decisions, deque()
                 self._decision_bytes = 0
-                return list(taken)
-            taken = deque(self._decisions.popleft() for _ in range(_DECISIONS_PER_COMMIT))
-            self._decision_bytes -= sum(size for _, size in taken)
+            else:
+                taken = deque(self._decisions.popleft() for _ in range(_DECISIONS_PER_COMMIT))
+                self._decision_bytes -= sum(size for _, size in taken)
+            self._under_way = len(taken)
         return list(taken)
 
     def _take_decisions_of(self, waiting: Sequence[Waiting]) -> list[tuple[Decision, int]]:
@@ -365,6 +374,7 @@ class JournalWriter:
                 (taken if is_theirs else left).append(each)
             self._decisions = left
             self._decision_bytes -= sum(size for _, size in taken)
+            self._under_way = len(taken)
         return taken
 
     def _write_shadows(self) -> bool:
@@ -374,18 +384,23 @@ class JournalWriter:
         wait_for = self._shadows_at if self._rated else self._shadows_not_before
         if not self._shadows or (now < wait_for and not self._closing):
             return True
-        taken = [self._shadows.popleft() for _ in range(min(len(self._shadows), _SHADOWS))]
+        with self._lock:
+            taken = [self._shadows.popleft() for _ in range(min(len(self._shadows), _SHADOWS))]
+            self._under_way = len(taken)
         self._shadows_at = now + _SHADOWS_S
         try:
             self._journal.record(taken)
         except JournalUnavailableError as error:
             _LOG.warning("journal: answers of shadows: %s", error.message)
-            self._shadows.extendleft(reversed(taken))
+            with self._lock:
+                self._shadows.extendleft(reversed(taken))
+                self._under_way = 0
             self._shadows_not_before = now + _RETRY_S
             return False
         except Exception:  # noqa: BLE001 - the thread must live on
             _LOG.exception("journal: a batch of answers of shadows failed")
             self.count_shed("shadow", len(taken))
+        self._under_way = 0
         return True
 
     def _take_outcomes(self) -> list[Waiting]:
@@ -416,6 +431,7 @@ class JournalWriter:
             self._fault_since_ms = time.time_ns() // 1_000_000
         self._fault, self._retry_at = fault, time.monotonic() + _RETRY_S
         if self._spool and self._spool.put([decision for decision, _ in decisions]):
+            self._under_way = 0
             return
         with self._lock:
             room = max(0, self._max_pending - len(self._decisions))
@@ -425,6 +441,7 @@ class JournalWriter:
             kept = decisions[: min(room, max(fit, int(not self._decisions)))]
             self._decisions.extendleft(reversed(kept))
             self._decision_bytes += sum(size for _, size in kept)
+            self._under_way = 0
         self.count_shed("decision", len(decisions) - len(kept))
 
     def count_shed(self, kind: str, count: int) -> None:

@@ -81,7 +81,8 @@ class Process:
 
     Args:
         launch: How to start it, with the port that it really has.
-        settled: Awaited before feedback is stored, until what other processes answered is too.
+        settled: Awaited before feedback is stored and before sticky units are read, until what
+            other processes answered is stored too.
         places: Where the requests of each key are counted, by all processes.
         secrets: The key of its request ids and its token; None to read the files of the launch.
 
@@ -132,8 +133,16 @@ class Process:
         self._past = Past(self._journal, self._writer, launch, key)
         self._past.specs[launch.served.revision.number] = launch.served.revision.spec
         self.plane.live = self._past.recall(live)
+        self._settled = settled
         self.revisions = RevisionSwitch(
-            launch, lease, self.plane, self._past, self._watch, self._metrics, self._shadows
+            launch,
+            lease,
+            self.plane,
+            self._past,
+            self._watch,
+            self._metrics,
+            self._shadows,
+            self._all_written,
         )
         self._writer.on_outage = lambda since_ms: self._past.record_outage(
             self.plane.live, since_ms
@@ -301,6 +310,12 @@ class Process:
         """Return once what was answered so far is in the journal, or cannot be written now."""
         with contextlib.suppress(JournalUnavailableError):
             await asyncio.wrap_future(self._writer.add_outcomes([]))
+
+    async def _all_written(self) -> None:
+        """Return once what all processes answered so far is in the journal, as `written`."""
+        await self.written()
+        if self._settled is not None:
+            await self._settled()
 
     def snapshot(self) -> bytes:
         """Return what was counted so far, for `unpacked`."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,9 @@ from mlops.serving.past import Past
 from mlops.serving.revision import LiveRevision, load_revision
 from mlops.serving.shadows import Shadows
 from mlops.spec.server import Launch, Served
+
+# A journal that does not answer must not block a change forever.
+_PATIENCE_S = 10.0
 
 
 class RevisionSwitch:
@@ -27,6 +32,7 @@ class RevisionSwitch:
         watch: Ends what a replaced revision leaves.
         metrics: Counts by revision.
         shadows: Asks the live revision's shadows.
+        written: Returns once all that was answered so far is in the journal.
 
     Attributes:
         launch: How to start the process again, with the live revision.
@@ -41,10 +47,12 @@ class RevisionSwitch:
         watch: Watch,
         metrics: Metrics,
         shadows: Shadows,
+        written: Callable[[], Awaitable[None]],
     ) -> None:
         self.launch = launch
         self._lease, self._plane, self._past = lease, plane, past
         self._watch, self._metrics, self._shadows = watch, metrics, shadows
+        self._written = written
         self._rollout: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -87,6 +95,9 @@ class RevisionSwitch:
             live = await asyncio.to_thread(
                 load_revision, served, self._plane.live, self.launch.runtimes
             )
+            # Else sticky units that were answered just now would be drawn again.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._written(), _PATIENCE_S)
             return await asyncio.to_thread(self._past.with_first_arms, live)
         except BaseException:
             self.give_up(live)
