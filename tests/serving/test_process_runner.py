@@ -6,8 +6,9 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ class Model(mlflow.pyfunc.PythonModel):
 
 mlflow.models.set_model(Model())
 """
-_DEADLINE_S = 1.0
+_DEADLINE_S = 3.0
 _ASK = {"dataframe_records": [{"word": "", "number": 1.0}]}
 
 
@@ -102,6 +103,19 @@ async def ask(runner: ProcessRunner, word: str, deadline_s: float = 30.0) -> Any
         return error.kind
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def sleep_in(runner: ProcessRunner, count: int) -> None:
+    """Have this many calls hang; one that gets no thread before its deadline never runs."""
+    while runner.stats.running < count and not runner.fault:
+        assert await ask(runner, "sleep") is Kind.DEADLINE
+
+
 async def again(runner: ProcessRunner) -> None:
     """Wait until it answers."""
     deadline = time.monotonic() + 120
@@ -131,10 +145,7 @@ def test_a_process_that_dies_fails_what_it_had_and_is_started_again(there: Loade
         before = process_of(there).pid
         slow, dies = await asyncio.gather(ask(runner, "sleep", 20), ask(runner, "die", 20))
         assert (slow, dies) == (Kind.MODEL_FAILED, Kind.MODEL_FAILED)
-        for _ in range(200):
-            if runner.fault:
-                break
-            await asyncio.sleep(0.01)
+        await until(lambda: bool(runner.fault))
         assert runner.fault == "`b`: Its process ended (exit code 7), and is started again."
         await again(runner)
         assert process_of(there).pid != before
@@ -146,17 +157,60 @@ def test_a_process_whose_calls_all_hang_is_killed(there: LoadedModel) -> None:
     async def hang() -> None:
         runner = runner_of(there)
         before = process_of(there).pid
-        assert await ask(runner, "sleep") is Kind.DEADLINE
+        await sleep_in(runner, 1)
         await asyncio.sleep(0.4)
         # One of two hangs: the other answers.
         assert await ask(runner, "", 20) == [2.0]
         assert runner.fault == ""
-        assert await ask(runner, "sleep") is Kind.DEADLINE
-        await asyncio.sleep(0.4)
-        assert "was killed" in runner.fault
+        await sleep_in(runner, 2)
+        await until(lambda: "was killed" in runner.fault)
         await again(runner)
         assert process_of(there).pid != before
         assert runner.stats.running == 0
+
+    asyncio.run(hang())
+
+
+class _Hung:
+    """A process whose calls hang until it is killed."""
+
+    slots, fault = 1, ""
+
+    def __init__(self) -> None:
+        self.killed = threading.Event()
+
+    def predict(self, payload: Payload, parameters: Mapping[str, Any]) -> Prediction:
+        self.killed.wait(120)
+        raise ProtocolError(Kind.MODEL_FAILED, "It was killed.")
+
+    def end_process(self, fault: str) -> None:
+        self.fault = fault
+        self.killed.set()
+
+    def close(self) -> None:
+        self.killed.set()
+
+
+class _SlowToStart(ProcessRunner):
+    """Its threads are late, as on a busy machine."""
+
+    def _take(self) -> Any:
+        time.sleep(0.5)
+        return super()._take()
+
+
+def test_a_call_that_got_its_thread_late_is_seen_to_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlops.serving.runners.process._GRACE_S", 0.05)
+
+    async def hang() -> None:
+        process: Any = _Hung()
+        runner = _SlowToStart(process, process, "b", deadline_s=2.0)
+        while not runner.stats.running:
+            assert await ask(runner, "") is Kind.DEADLINE
+        # Less than the deadline ago; no other call comes that would have it looked at.
+        await until(lambda: "was killed" in runner.fault)
+        await until(lambda: not runner.stats.running)
+        runner.close()
 
     asyncio.run(hang())
 

@@ -12,7 +12,7 @@ from mlops.runtimes.isolated import IsolatedModel
 from mlops.serving.runners.base import DEADLINE_S
 from mlops.serving.runners.thread import ThreadRunner
 
-# A call starts a little after its caller's deadline does.
+# A call starts a little after its caller's deadline does; how often calls that hang are looked at.
 _GRACE_S = 0.25
 
 
@@ -44,6 +44,7 @@ class ProcessRunner(ThreadRunner):
     ) -> None:
         super().__init__(model, arm, threads=process.slots, deadline_s=deadline_s)
         self._process = process
+        self._look: asyncio.TimerHandle | None = None
 
     async def _predict(
         self, payload: Payload, parameters: Mapping[str, Any], deadline_s: float
@@ -53,13 +54,23 @@ class ProcessRunner(ThreadRunner):
         try:
             return await super()._predict(payload, parameters, deadline_s)
         except ProtocolError as error:
-            if error.kind is Kind.DEADLINE:
-                asyncio.get_running_loop().call_later(_GRACE_S, self._end_if_hung)
+            if error.kind is Kind.DEADLINE and self._look is None:
+                self._look_later()
             raise
 
+    def _look_later(self) -> None:
+        self._look = asyncio.get_running_loop().call_later(_GRACE_S, self._end_if_hung)
+
     def _end_if_hung(self) -> None:
-        if not self._process.fault and super().fault:
+        self._look = None
+        if self._process.fault:
+            return
+        if super().fault:
             self._process.end_process("Its process hung; it was killed, and is started again.")
+        elif any(call.answer.done() for call in self._running.values()):
+            # Nobody waits for this one any more. It may have got its thread late, or be the first
+            # that hangs.
+            self._look_later()
 
     @property
     def fault(self) -> str:
