@@ -99,8 +99,7 @@ def shadow_status(server: Server) -> dict[str, dict[str, Any]]:
 
 def settle(server: Server) -> None:
     """Wait until every copy has been answered."""
-    until(lambda: server.metrics()[("mlops_shadow_waiting", ())] == 0, 30)
-    time.sleep(0.1)
+    until(lambda: server.metrics()[("mlops_shadow_waiting", ())] == 0)
 
 
 def pairs(server: Server) -> list[ShadowPair]:
@@ -122,7 +121,7 @@ def test_copies_are_journaled_and_count_nowhere_else(server: Server) -> None:
     few = status["few"]["requests"] - seen["few"]["requests"]
     assert 2 <= few <= 42
     # They are written after what was served.
-    until(lambda: len(pairs(server)) - before == 80 + few, 30)
+    until(lambda: len(pairs(server)) - before == 80 + few)
     fresh = pairs(server)[before:]
     of_few, of_all = ([pair for pair in fresh if pair.shadow == index] for index in (0, 1))
     assert len(of_all) == 80
@@ -160,7 +159,7 @@ def test_a_shadow_that_raises_or_dies_is_counted(server: Server) -> None:
     def statuses() -> list[int]:
         return [pair.status for pair in pairs(server)[before:] if pair.shadow == 1]
 
-    until(lambda: len(statuses()) == 3, 60)
+    until(lambda: len(statuses()) == 3)
     assert statuses() == [500, 500, 200]
 
 

@@ -66,7 +66,8 @@ class _Worker:
 
     @property
     def waiting(self) -> int:
-        return self._queue.qsize()
+        # Those that are being asked among them.
+        return self._queue.unfinished_tasks
 
     def offer(self, copy: _Copy) -> bool:
         with self._lock:
@@ -98,6 +99,7 @@ class _Worker:
                 _LOG.exception("shadow %s", self.live.shadow.name)
             with self._lock:
                 self._bytes -= copy.size
+            self._queue.task_done()
 
 
 class Shadows:
@@ -164,7 +166,7 @@ class Shadows:
 
     @property
     def waiting(self) -> int:
-        """Copies that wait for their turn."""
+        """Copies that wait for an answer."""
         return sum(worker.waiting for worker in self._workers.values())
 
     def close(self) -> None:

@@ -156,7 +156,9 @@ SHADOW_DURATION = Family(
 SHADOW_DROPPED = Family(
     "mlops_shadow_dropped", "counter", "Copies that found a shadow's queue full.", _SHADOW
 )
-SHADOW_WAITING = Family("mlops_shadow_waiting", "gauge", "Copies waiting for a shadow.", _SERVER)
+SHADOW_WAITING = Family(
+    "mlops_shadow_waiting", "gauge", "Copies that a shadow has not answered yet.", _SERVER
+)
 
 FEEDBACK = Family(
     "mlops_feedback", "counter", "Feedback by what became of it.", (*_SERVER, "outcome")
@@ -175,7 +177,7 @@ ENDPOINT_UP = Family(
 )
 REVISION = Family("mlops_revision", "gauge", "Number of the live revision.", _SERVER)
 JOURNAL_PENDING = Family(
-    "mlops_journal_pending", "gauge", "Decisions waiting to be written.", _SERVER
+    "mlops_journal_pending", "gauge", "Decisions that are not written yet.", _SERVER
 )
 JOURNAL_SHED = Family(
     "mlops_journal_shed",
