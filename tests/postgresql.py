@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.requirements import require
+from tests.servers import unused_port
 
 #: Where Debian puts the programs of each version; they are not on the path.
 _DEBIAN = Path("/usr/lib/postgresql")
@@ -44,9 +44,8 @@ class PostgreSQL:
         self._prefix = ["runuser", "-u", _USER, "--"] if os.geteuid() == 0 else []
         if self._prefix:
             shutil.chown(folder, _USER)
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
-        self._options = f"-h 127.0.0.1 -p {port} -k '' -c fsync=off -c max_connections=20"
+        port = unused_port()
+        self._options = f"-h 127.0.0.1 -p {port} -k '' -c fsync=off -c max_connections=60"
         self.url = f"postgresql+psycopg://{_USER}@127.0.0.1:{port}/postgres"
         self._run("initdb", "-D", self._data, "-U", _USER, "-A", "trust", "-E", "UTF8", "--no-sync")
 

@@ -20,7 +20,7 @@ import pytest
 import yaml
 
 from tests.requirements import require
-from tests.serving.server import free_port
+from tests.servers import unused_port
 
 Json: TypeAlias = Any
 _START_TIMEOUT_S = 30.0
@@ -49,7 +49,7 @@ class Prometheus:
             "rule_files": [str(folder / "rules.yml")],
         }
         (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
-        port = free_port()
+        port = unused_port()
         self.url = f"http://127.0.0.1:{port}"
         self._log = folder / "log"
         with self._log.open("wb") as log:

@@ -28,7 +28,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.environments import client_python
-from tests.serving.server import free_port
+from tests.servers import unused_port
 
 _START_S = 180.0
 _MODEL = '''
@@ -92,7 +92,7 @@ def model_servers(values: Sequence[float]) -> Iterator[list[ModelServer]]:
 def _start(
     stack: contextlib.ExitStack, folder: Path, number: int, value: float
 ) -> tuple[ModelServer, subprocess.Popen[bytes]]:
-    port, grpc, metrics = free_port(), free_port(), free_port()
+    port, grpc, metrics = unused_port(), unused_port(), unused_port()
     log = folder / f"log-{number}"
     parameters = [{"name": "value", "value": str(value), "type": "FLOAT"}]
     file = stack.enter_context(log.open("wb"))

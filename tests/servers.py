@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
@@ -18,19 +19,29 @@ _ENOUGH_S = 120.0
 _FOREIGN = ("MLFLOW_", "MLOPS_", "AWS_", "GOOGLE_", "STORAGE_", "API_ENDPOINT_", "NO_GCE_")
 
 
-def unused_port() -> int:
-    """Return an unused port of loopback.
+# Below those that the system gives to outgoing connections (32768 and up on Linux), as one of these
+# could take a port before its server does.
+_FIRST_PORT, _SLICES, _PORTS = 20_000, 8, 1_500
+_given: set[int] = set()
 
-    It is below those that the system gives to outgoing connections (32768 and up on Linux), as one
-    of these could take it before the server does.
+
+def unused_port() -> int:
+    """Return an unused port of loopback, and each only once.
+
+    It is of a slice of this pytest process: another one would see a port as unused until its server
+    has started.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = _FIRST_PORT + worker % _SLICES * _PORTS
     while True:
-        port = secrets.randbelow(12_000) + 20_000
-        try:
-            with socket.create_server(("127.0.0.1", port)):
-                return port
-        except OSError:
+        left = [port for port in range(first, first + _PORTS) if port not in _given]
+        if not left:
+            _given.clear()
             continue
+        port = secrets.choice(left)
+        _given.add(port)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 class ServerProcess:

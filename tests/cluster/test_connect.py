@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from mlops.errors import InvalidInputError, NotAllowedError, NotFoundError, Remo
 from mlops.spec.place import ObjectRef
 from tests.fixtures_cluster import Namespace
 from tests.gateway import open_gateway
+from tests.servers import unused_port
 
 CONFIG_MAP = ObjectRef("v1", "ConfigMap", "kube-root-ca.crt")
 
@@ -94,8 +94,7 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_no_answer(namespace: Namespace) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = unused_port()
     gone = connect(str(edited(namespace.kubeconfig, server=f"https://127.0.0.1:{port}")))
     with pytest.raises(RemoteError) as caught:
         get(gone, CONFIG_MAP)

@@ -26,6 +26,7 @@ from mlops.spec.model import ModelVersion
 from mlops.spec.request_id import read
 from mlops.spec.server import Launch, Served, ServerState, read_state, served_to_dict, write_launch
 from tests.fakes import until
+from tests.servers import unused_port
 
 Json: TypeAlias = Any
 _START_TIMEOUT_S = 240.0
@@ -164,7 +165,7 @@ class Server:
 
     def journal(self) -> SqlJournal:
         """Open the journal for reading, once everything sent so far is in it."""
-        until(lambda: not self.admin("GET", "/status").json["pending"], 120)
+        until(lambda: not self.admin("GET", "/status").json["pending"])
         return SqlJournal(journal_url(self.launch.journal_url, self.launch.name))
 
     def hang_up(self) -> None:
@@ -225,7 +226,7 @@ def make_launch(
         name=served.revision.spec.name,
         served=served,
         host="127.0.0.1",
-        port=port or free_port(),
+        port=port or unused_port(),
         journal_url=f"sqlite:///{folder / 'journal.db'}",
         features="all",
         state_file=str(folder / "state.json"),
@@ -234,7 +235,7 @@ def make_launch(
         token_file=str(folder / "token") if token else "",
         socket=str(folder / "admin.sock"),
         log_file="",
-        grpc_port=free_port() if grpc and find_spec("grpc") else 0,
+        grpc_port=unused_port() if grpc and find_spec("grpc") else 0,
     )
 
 
@@ -246,12 +247,6 @@ def running(launch: Launch, folder: Path) -> Iterator[Server]:
         yield server.wait()
     finally:
         server.kill()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def served(

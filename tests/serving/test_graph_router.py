@@ -22,10 +22,12 @@ from mlops.journal.sql import SqlJournal
 from mlops.serving.pod import Config, Places, route_launch
 from mlops.spec.deployment import DeploymentSpec, Revision
 from mlops.spec.request_id import read
+from tests import warm_start
 from tests.deployment.specs import spec
 from tests.environments import client_python
 from tests.fakes import until
-from tests.serving.server import KEY, Server, free_port, running
+from tests.servers import unused_port
+from tests.serving.server import KEY, Server, running
 
 _NUMBERS = itertools.count()
 _POLICY = "linear-greedy features=alcohol floor=0.1 warm_up=5"
@@ -72,9 +74,11 @@ def router(postgresql_url: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
     pod = Places(key=folder, run=folder, host="127.0.0.1")
     launch = route_launch(given, pod, {"MLOPS_JOURNAL_URL": postgresql_url})
     assert launch.journal_url == "env:MLOPS_JOURNAL_URL"
-    launch = replace(launch, port=free_port(), workers=1, journal_url=postgresql_url)
-    with running(launch, folder) as server:
-        yield server
+    launch = replace(launch, port=unused_port(), workers=1, journal_url=postgresql_url)
+    with pytest.MonkeyPatch.context() as patch:
+        warm_start.set_in_servers(patch, {"mlops.serving.consumer_process._DELAY_S": 0.1})
+        with running(launch, folder) as server:
+            yield server
 
 
 def test_requests_follow_the_rewards(router: Server) -> None:
@@ -86,10 +90,10 @@ def test_requests_follow_the_rewards(router: Server) -> None:
         branch = response["meta"]["routing"]["router"]
         executor.feedback(response, float(branch == best[alcohol]))
     journal = router.journal()
-    until(lambda: _seen(journal) >= 88, 20)
+    until(lambda: _seen(journal) >= 88)
     # 0.8 of the requests, and 0.1 for each of the others.
-    until(lambda: _shares(executor)[0][0] > 9, 20)
-    until(lambda: _shares(executor)[1][2] > 9, 20)
+    until(lambda: _shares(executor)[0][0] > 9)
+    until(lambda: _shares(executor)[1][2] > 9)
     assert router.get("/v2/health/ready").status == 200
     drawn = list(journal.drawn_requests([1]))
     known = {each.epoch: each.probabilities for each in journal.epochs([1])}

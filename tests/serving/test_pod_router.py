@@ -33,9 +33,9 @@ from mlops.spec.deployment import Arm, DeploymentSpec, Shadow
 from mlops.spec.model import ModelVersion
 from tests.deployment.matrix import options
 from tests.fakes import until
+from tests.servers import unused_port
 from tests.serving.models import COLUMNS, ROWS
 from tests.serving.pods import Pod, can_confine, get, new_pod, post
-from tests.serving.server import free_port
 
 BODY = {"dataframe_split": {"columns": list(COLUMNS), "data": ROWS[:1]}}
 _HOST = re.compile(r'"remote": "(?:v2|seldon)\+http://([^/"]+)')
@@ -104,7 +104,7 @@ class Behind:
 def behind(models: dict[str, Path]) -> Iterator[Behind]:
     # As the user that runs the tests: the models' folder is closed to others.
     with new_pod({}, confined=False) as pod, ExitStack() as stack:
-        first, second = free_port(), free_port()
+        first, second = unused_port(), unused_port()
         stack.enter_context(model_server(pod, models["a"], first))
         started: list[int] = []
 

@@ -21,9 +21,10 @@ from mlops.spec.deployment import Arm, DeploymentSpec, Revision, Shadow
 from mlops.spec.model import ModelVersion
 from mlops.spec.server import Served
 from tests.fakes import until
-from tests.prometheus import Prometheus, prometheus, require_prometheus
+from tests.prometheus import Prometheus, Series, prometheus, require_prometheus
+from tests.servers import unused_port
 from tests.serving.models import ROWS, records
-from tests.serving.server import Server, free_port, make_launch
+from tests.serving.server import Server, make_launch
 
 # Windows that a test can wait for.
 OPTIONS = MonitoringSettings(feedback_within="3s")
@@ -52,7 +53,7 @@ class Shop:
 
 
 def _revision(models: dict[str, Path]) -> Served:
-    far = f"v2+http://127.0.0.1:{free_port()}/v2/models/wine"
+    far = f"v2+http://127.0.0.1:{unused_port()}/v2/models/wine"
     arms = (
         Arm("near", ModelVersion("near", "near/1", str(models["a"])), 0.5),
         Arm("far", ModelVersion(far, far, far), 0.5),
@@ -92,12 +93,24 @@ def _trade_until_watched(shop: Shop) -> None:
         time.sleep(0.2)
         return any(series.value > 0 for series in shop.watch.query(slowest))
 
-    until(watched, 60)
+    until(watched)
 
 
 def _is_measured(query: str) -> bool:
     """Whether a consumer beside the server measures it, which comes later than the rest."""
     return any(f"{family.name}{{" in query for family in m.READINGS)
+
+
+def _answer(shop: Shop, query: str) -> list[Series]:
+    """Go on until a query has an answer that is a number."""
+    deadline = time.monotonic() + 120
+    while True:
+        found = shop.watch.query(query)
+        if not all(math.isnan(series.value) for series in found):
+            return found
+        assert time.monotonic() < deadline, query
+        shop.trade()
+        time.sleep(0.2)
 
 
 def test_what_a_consumer_measures_has_an_answer(shop: Shop) -> None:
@@ -112,7 +125,7 @@ def test_what_a_consumer_measures_has_an_answer(shop: Shop) -> None:
     # How large it is comes after enough rows, and no model here has a detector of outliers.
     early = {query for query in measured if "_e_value{" in query or "_alarm{" in query}
     assert len(early) >= 4
-    until(lambda: all(shop.watch.query(query) for query in early), 60)
+    until(lambda: all(shop.watch.query(query) for query in early))
 
 
 def test_every_query_of_the_dashboard_has_an_answer(shop: Shop) -> None:
@@ -124,9 +137,7 @@ def test_every_query_of_the_dashboard_has_an_answer(shop: Shop) -> None:
             query = target["expr"].replace(RATE, "30s").replace(WINDOW, "1m")
             if _is_measured(query):
                 continue
-            found = shop.watch.query(query)
-            assert found, (panel["title"], query)
-            assert not all(math.isnan(series.value) for series in found), (panel["title"], query)
+            found = _answer(shop, query)
             # What a legend names is a label of the answer.
             named = {word.partition("}}")[0] for word in target["legendFormat"].split("{{")[1:]}
             assert named <= set(found[0].labels), (panel["title"], found[0].labels)
@@ -141,14 +152,14 @@ def test_every_query_of_the_rules_has_an_answer(shop: Shop) -> None:
             if _is_measured(query):
                 continue
             assert condition.comparison or query != condition.query
-            assert shop.watch.query(query), (alert.name, query)
+            assert _answer(shop, query), alert.name
             asked += 1
         assert "{{ $labels." not in alert.summary or "by (" in alert.expression
     assert asked >= 12
 
 
 def test_prometheus_evaluates_the_rules(shop: Shop) -> None:
-    until(lambda: all(rule["health"] == "ok" for rule in shop.watch.rules()), 20)
+    until(lambda: all(rule["health"] == "ok" for rule in shop.watch.rules()))
     rules = {rule["name"]: rule for rule in shop.watch.rules()}
     assert set(rules) == {alert.name for alert in alerts(shop.spec, QUERIES, OPTIONS)}
     assert {rule["lastError"] for rule in rules.values() if "lastError" in rule} <= {""}
@@ -167,12 +178,12 @@ def test_answers_are_those_of_both_replicas(shop: Shop) -> None:
                     wanted[dict(labels)["arm"]] += value
         return found == wanted and min(found.values()) > 0
 
-    until(agree, 20)
+    until(agree)
     (servers,) = shop.watch.query(f"count ({QUERIES.of(m.REVISION)})")
     assert servers.value == 2
-    shares = shop.watch.query(QUERIES.share(m.EXPECTED, "1m"))
+    shares = _answer(shop, QUERIES.share(m.EXPECTED, "1m"))
     assert [series.value for series in shares] == pytest.approx([0.5, 0.5])
-    drawn = shop.watch.query(QUERIES.share(m.DRAWN, "1m"))
+    drawn = _answer(shop, QUERIES.share(m.DRAWN, "1m"))
     assert sum(series.value for series in drawn) == pytest.approx(1)
     # Another namespace has nothing to say.
     assert shop.watch.query(replace(QUERIES, namespace="other").now(m.DRAWN, ARM)) == []
@@ -180,11 +191,11 @@ def test_answers_are_those_of_both_replicas(shop: Shop) -> None:
 
 def test_rewards_of_either_sign_have_a_mean(shop: Shop) -> None:
     # Some were given, some are minus the square of an error.
-    mean = {s.labels["arm"]: s.value for s in shop.watch.query(QUERIES.mean_reward("1m"))}
+    mean = {s.labels["arm"]: s.value for s in _answer(shop, QUERIES.mean_reward("1m"))}
     assert mean["near"] < REWARD
     squared = {
         s.labels["arm"]: s.value
-        for s in shop.watch.query(QUERIES.per(m.SQUARED_ERROR, m.TRUTHS, "1m"))
+        for s in _answer(shop, QUERIES.per(m.SQUARED_ERROR, m.TRUTHS, "1m"))
     }
     error = shop.replicas[0].predict(records(ROWS[:1]), x_mlops_arm="near").json["predictions"][0]
     assert squared["near"] == pytest.approx((error - 6.5) ** 2, rel=1e-6)
@@ -196,8 +207,8 @@ def test_an_arm_that_is_down_is_seen(shop: Shop) -> None:
         states = {rule["name"]: rule["state"] for rule in shop.watch.rules()}
         return "inactive" not in (states["MlopsEndpointDown"], states["MlopsErrors"])
 
-    until(seen, 20)
-    errors = {s.labels["arm"]: s.value for s in shop.watch.query(QUERIES.errors("1m"))}
+    until(seen)
+    errors = {s.labels["arm"]: s.value for s in _answer(shop, QUERIES.errors("1m"))}
     assert errors == {"near": 0.0, "far": 1.0}
     states = {rule["name"]: rule["state"] for rule in shop.watch.rules()}
     assert states["MlopsServerAbsent"] == states["MlopsSlow"] == "inactive"

@@ -23,8 +23,9 @@ from mlops.spec.model import ModelVersion
 from mlops.spec.refs import parse_ref
 from mlops.spec.server import Served
 from tests.fakes import until
+from tests.servers import unused_port
 from tests.serving.models import COLUMNS, ROWS, records
-from tests.serving.server import Server, free_port, make_launch, running, served
+from tests.serving.server import Server, make_launch, running, served
 
 Json: TypeAlias = Any
 TOKEN = "a token of sixteen characters and more"
@@ -138,7 +139,7 @@ def misbehaving(port: int) -> Iterator[int]:
 @pytest.fixture(scope="module")
 def down() -> int:
     """A port that is unused until a test listens on it."""
-    return free_port()
+    return unused_port()
 
 
 @pytest.fixture(scope="module")
@@ -317,7 +318,7 @@ def traffic(server: Server) -> list[Traffic]:
 def test_a_revision_whose_endpoint_is_down_is_refused(
     router: Server, models: dict[str, Path]
 ) -> None:
-    away = {"gone": f"mlflow+http://127.0.0.1:{free_port()}"}
+    away = {"gone": f"mlflow+http://127.0.0.1:{unused_port()}"}
     answer = router.swap(routed(models["a"], away))
     assert answer.status == 409
     assert "`gone` cannot be reached" in answer.json["error"]["message"]

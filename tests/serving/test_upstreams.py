@@ -23,8 +23,9 @@ from mlops.spec.model import ModelVersion
 from mlops.spec.server import Served
 from tests.fakes import until
 from tests.requirements import require
+from tests.servers import unused_port
 from tests.serving.models import ROWS, records
-from tests.serving.server import Server, free_port, make_launch, running
+from tests.serving.server import Server, make_launch, running
 
 _START_S = 240.0
 
@@ -127,7 +128,7 @@ def check_that_one_down_takes_nobody_along(
 
 
 def test_mlflow_models_serve(models: dict[str, Path], tmp_path: Path) -> None:
-    port = free_port()
+    port = unused_port()
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(models["a"])]
     command += ["-p", str(port), "--env-manager", "local", "-w", "1"]
     with (
@@ -155,8 +156,8 @@ def test_mlserver(
 ) -> None:
     folder = tmp_path / "mlserver"
     folder.mkdir()
-    port = free_port()
-    settings = {"http_port": port, "grpc_port": free_port(), "metrics_port": free_port()}
+    port = unused_port()
+    settings = {"http_port": port, "grpc_port": unused_port(), "metrics_port": unused_port()}
     (folder / "settings.json").write_text(
         json.dumps({**settings, "host": "127.0.0.1", "parallel_workers": 0})
     )
