@@ -177,8 +177,14 @@ def _stage(models: list[Model], folder: Path) -> Iterator[Stage]:
 
 
 async def _settled(stage: Stage) -> float:
-    await asyncio.sleep(1.0)
-    return stage.memory_mb()
+    """Return the memory of the server once it stands still, after 20 s at most."""
+    seen = [stage.memory_mb()]
+    for _ in range(20):
+        await asyncio.sleep(1.0)
+        seen.append(stage.memory_mb())
+        if len(seen) > 2 and max(seen[-3:]) - min(seen[-3:]) < 1:
+            break
+    return seen[-1]
 
 
 def make_models(folder: Path) -> tuple[list[list[float]], list[Model]]:

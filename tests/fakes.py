@@ -83,7 +83,7 @@ class FakeJournal:
         return
 
 
-def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+def until(condition: Callable[[], object], timeout_s: float = 120.0) -> None:
     """Wait for another thread to make something true."""
     pause = threading.Event()
     for _ in range(int(timeout_s / 0.005)):

@@ -82,7 +82,7 @@ def test_slow_callers_are_closed_and_disturb_no_other(
             waiting = [wire for wire in waiting if not _drip(wire)]
             time.sleep(1)
         assert not waiting, f"{len(waiting)} are open after {_CLOSED_WITHIN_S:g} s"
-        assert during < 5 * before + 20
+        assert during < max(20 * before, 500)
         # What the kernel holds may still be read; the whole answer is not there.
         with contextlib.suppress(ConnectionResetError):
             assert _read_all(reader) < 8_000_000

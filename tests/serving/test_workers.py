@@ -139,7 +139,7 @@ def workers(server: Server) -> list[Json]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, "it did not come about in time"
         time.sleep(0.02)
@@ -165,9 +165,9 @@ def test_both_take_their_share_and_any_of_them_tells_all(pair: Server) -> None:
         drawn[read(KEY, answer.request_id).arm] += 1
     shares = [each["requests"] - taken[each["number"]] for each in workers(pair)]
     assert sum(shares) == asked
-    # Four standard deviations are five per cent.
-    assert all(0.45 * asked < share < 0.55 * asked for share in shares), shares
-    assert abs(drawn[0] - asked / 2) < 4 * math.sqrt(asked / 4)
+    # Five and a half standard deviations are seven per cent.
+    assert all(0.43 * asked < share < 0.57 * asked for share in shares), shares
+    assert abs(drawn[0] - asked / 2) < 5.5 * math.sqrt(asked / 4)
     for _ in range(6):
         pair.hang_up()  # the next connection may go to the other one
         after = pair.metrics()
@@ -275,7 +275,13 @@ def test_a_worker_that_is_told_to_end_refuses_no_request(pair: Server) -> None:
     before = workers(pair)
     assert before[0]["requests"] > 0
     os.kill(before[0]["pid"], signal.SIGTERM)
-    until(lambda: workers(pair)[0]["state"] == "stopping")
+    until(
+        lambda: (
+            workers(pair)[0]["state"] == "stopping"
+            # One that was quick has been replaced.
+            or workers(pair)[0]["pid"] != before[0]["pid"]
+        )
+    )
     ended = False
     while not ended:
         assert once(pair.port).status == 200

@@ -80,7 +80,7 @@ def wait_for(folder: Path, number: int) -> list[str]:
 
 
 def is_gone(pid: int) -> bool:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -122,12 +122,13 @@ def test_a_trial_of_a_lost_node_begins_again_on_another(
         outcomes = [runner.wait(PATIENCE_S) for _ in runs]
     codes = {outcome.trial.run_id: outcome.code for outcome in outcomes if outcome is not None}
     assert codes == dict.fromkeys(runs, 0)
-    (note,) = notes
-    lost = next(run_id for run_id in runs if run_id in note)
-    assert "begins again" in note
+    # On a busy machine Ray may lose the other one, too.
+    lost = tuple(run_id for run_id in runs if any(run_id in note for note in notes))
+    assert lost
+    assert all("begins again" in note for note in notes)
     # The script of the lost node is dead, and cannot write to the run that another one has now.
-    (first,) = (name for name in before if name.startswith(lost))
-    assert is_gone(int(first.rpartition("-")[2]))
+    for first in before:
+        assert not first.startswith(lost) or is_gone(int(first.rpartition("-")[2]))
     for run_id in runs:
         assert client.get_run(run_id).data.metrics == {"rows": 3}
         assert (run_id, f"over {run_id}") in lines

@@ -130,14 +130,14 @@ def test_output_comes_line_by_line_while_it_is_written(
 
 def test_one_that_is_killed_or_overdue_leaves_the_others_alone(runner: Runner) -> None:
     killed = _trial("os.kill(os.getpid(), 9)")
-    stubborn = _trial("signal.signal(15, signal.SIG_IGN); time.sleep(60)", timeout_s=0.3)
+    stubborn = _trial("signal.signal(15, signal.SIG_IGN); time.sleep(60)", timeout_s=3)
     fine = _trial("time.sleep(1); print('fine')")
     outcomes = {o.trial.run_id: o for o in runner.run([killed, stubborn, fine], jobs=3)}
     assert outcomes[killed.run_id].code == 128 + signal.SIGKILL
     assert outcomes[killed.run_id].ending == "exited"
     assert outcomes[stubborn.run_id].code == 128 + signal.SIGKILL
     assert outcomes[stubborn.run_id].ending == "timed out"
-    assert 0.3 < outcomes[stubborn.run_id].duration_s < 20
+    assert 3 <= outcomes[stubborn.run_id].duration_s < 55
     assert (outcomes[fine.run_id].code, outcomes[fine.run_id].ending) == (0, "exited")
 
 
