@@ -17,6 +17,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from mlops.spec.access import Access, new_key, write_keys
 from mlops.spec.request_id import read
 from tests.serving.models import ROWS, records
 from tests.serving.server import KEY, Json, Server, make_launch, reweighted, running, served
@@ -336,6 +337,54 @@ def test_a_worker_that_is_started_again_has_the_token_of_the_others(
             assert warning.startswith(f"`{file}`")
             assert said in warning
             assert _TOKEN not in warning
+
+
+def test_a_worker_that_is_started_again_has_the_keys_of_the_others(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    """One that took a missing file for "no keys" would admit every caller of this machine."""
+    file = tmp_path / "wine.keys"
+    key, secret = new_key("shop", ["predict"])
+    launch = replace(make_launch(tmp_path, served(models)), workers=2, access=Access(str(file)))
+    with running(launch, tmp_path) as server:
+
+        def codes(**headers: str) -> set[int]:
+            found = set()
+            for _ in range(8):
+                server.hang_up()  # the next connection may go to the other one
+                found.add(server.predict(records(ROWS[:1]), **headers).status)
+            return found
+
+        def restart(number: int) -> None:
+            before = workers(server)[number]["restarts"]
+            os.kill(workers(server)[number]["pid"], signal.SIGKILL)
+            until(lambda: workers(server)[number]["restarts"] == before + 1)
+            settle(server)
+
+        def warned() -> str:
+            return "".join(server.admin("GET", "/status").json["warnings"])
+
+        # Made while the server runs: the supervisor has to notice it, too.
+        assert codes() == {200}
+        file.write_text(write_keys([key]))
+        until(lambda: codes() == {401})
+        until(lambda: "INFO keys: " in server.log)
+        bearer = f"Bearer {secret}"
+        file.write_text("{")
+        until(lambda: "previous keys stay valid" in warned())
+        restart(0)
+        assert codes(authorization=bearer) == {200}
+        assert codes() == {401}
+        assert str(file) in warned()
+        file.unlink()
+        until(lambda: "is gone" in warned())
+        restart(1)
+        restart(0)
+        assert codes() == codes(authorization=bearer) == {401}
+        assert "no API key is valid" in warned()
+        file.write_text(write_keys([key]))
+        until(lambda: codes(authorization=bearer) == {200})
+        until(lambda: not warned())
 
 
 def test_they_end_together_and_begin_again(pair: Server) -> None:

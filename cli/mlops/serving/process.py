@@ -29,7 +29,7 @@ from mlops.journal.url import journal_folder, journal_url
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import ProtocolError
 from mlops.registry.cache_lease import Lease
-from mlops.serving.access.buckets import Places
+from mlops.serving.access.keyring import Keyring
 from mlops.serving.access.opening import open_gate
 from mlops.serving.access.watch import follow
 from mlops.serving.app import App
@@ -83,7 +83,7 @@ class Process:
         launch: How to start it, with the port that it really has.
         settled: Awaited before feedback is stored and before sticky units are read, until what
             other processes answered is stored too.
-        places: Where the requests of each key are counted, by all processes.
+        keyring: The API keys that count, as its owner knows them; None to read their file.
         secrets: The key of its request ids and its token; None to read the files of the launch.
 
     Raises:
@@ -94,12 +94,12 @@ class Process:
         self,
         launch: Launch,
         settled: Callable[[], Awaitable[None]] | None = None,
-        places: Places | None = None,
+        keyring: Keyring | None = None,
         secrets: Secrets | None = None,
     ) -> None:
         self._secrets = secrets or Secrets.of(launch)
         key = self._secrets.key
-        self.gate = open_gate(launch, places, self._secrets.token)
+        self.gate = open_gate(launch, keyring, self._secrets.token)
         check_revocable(launch.tls, launch.grpc_port)
         self.tls = ServerTls(launch.tls) if launch.tls else None
         url = journal_url(launch.journal_url, launch.name)
@@ -359,7 +359,7 @@ class Process:
         open_door = [] if self.gate.required or self.launch.is_local else [_OPEN_DOOR]
         lists = self.tls.warnings if self.tls else []
         late = [self._past.warning] if self._past.warning else []
-        key = [*late, *self._secrets.warnings(self.launch)]
+        key = [*late, *self._secrets.warnings(self.launch), *self.gate.keyring.warnings]
         return [*([told] if fault else []), *key, *open_door, *lists, *self._consumers.warnings]
 
     def _learn(self, stored: Sequence[StoredOutcome]) -> None:

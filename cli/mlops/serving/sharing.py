@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlops.serving.access.buckets import Places
+from mlops.serving.access.keyring import Keyring
 from mlops.serving.secret_files import Secrets
 from mlops.spec.server import Launch
 
@@ -20,7 +20,8 @@ class Shared:
         launch: How to start them.
         sockets: On which they listen, one for each.
         pools: Of the libraries that were imported, see `workers.preload`.
-        places: Where the requests of each key are counted.
+        keyring: The API keys that count. A worker that is started again begins with those of the
+            others: where their file is gone or damaged, that says nothing of them.
         secrets: The key of request ids and the token. A worker that is started again must not read
             others.
     """
@@ -28,5 +29,5 @@ class Shared:
     launch: Launch
     sockets: Sequence[socket.socket]
     pools: Any
-    places: Places
+    keyring: Keyring
     secrets: Secrets

@@ -24,6 +24,8 @@ from typing import Any
 
 from mlops.errors import MlopsError, RemoteError
 from mlops.serving.access.buckets import shared_places
+from mlops.serving.access.keyring import Keyring
+from mlops.serving.access.watch import EVERY_S, FileWatch
 from mlops.serving.admin import Admin
 from mlops.serving.channel import Handler
 from mlops.serving.counting import Counts, packed, total, unpacked
@@ -61,7 +63,7 @@ class Supervisor:
 
     Raises:
         ConflictError: The port is taken.
-        InvalidInputError: The key or the token cannot be read.
+        InvalidInputError: The key, the token or the API keys cannot be read.
     """
 
     def __init__(self, launch: Launch) -> None:
@@ -71,7 +73,7 @@ class Supervisor:
         self._secrets = Secrets.of(launch)
         self._launch = replace(launch, port=self._sockets[0].getsockname()[1])
         self._pools = preload(launch.served.paths)
-        self._places = shared_places()
+        self._keyring = Keyring(launch.access.keys_file, shared_places())
         self._workers = [WorkerProcess(number + 1) for number in range(launch.workers)]
         self._said = Said()
         self._started_ms = 0
@@ -109,7 +111,8 @@ class Supervisor:
                 self._launch.name, where(self._launch), len(self._workers),
             )  # fmt: skip
             tending = [loop.create_task(self._tend(each)) for each in self._workers]
-            tending += [loop.create_task(self._look()), loop.create_task(private.serve([control]))]
+            tending += [loop.create_task(self._look()), loop.create_task(self._follow_keys())]
+            tending += [loop.create_task(private.serve([control]))]
             await stop
             for task in tending[:-1]:
                 task.cancel()
@@ -151,7 +154,7 @@ class Supervisor:
             "others_written": lambda: self._others_written(worker),
         }
         private = [self._private, *self._lines()]
-        shared = Shared(self._launch, self._sockets, self._pools, self._places, self._secrets)
+        shared = Shared(self._launch, self._sockets, self._pools, self._keyring, self._secrets)
         return await worker.start(shared, handlers, private)
 
     def _lines(self) -> Iterator[socket.socket]:
@@ -219,6 +222,21 @@ class Supervisor:
                         "worker %d: killed, it did not respond for %.0f s", worker.number, silent_s
                     )
                     worker.kill()
+
+    async def _follow_keys(self) -> None:
+        """Know the API keys that count, as the workers do, for those that are started later."""
+        path = self._keyring.path
+
+        def reload() -> None:
+            if self._keyring.reload():
+                _LOG.info("keys: `%s` is read again", path)
+
+        watch = FileWatch([path] if path else [], reload)
+        # What changed before the workers were ready.
+        reload()
+        while True:
+            await asyncio.sleep(EVERY_S)
+            watch.look()
 
     async def _ask_counts(self) -> None:
         await asyncio.gather(*map(self._ask_count, self._running()))

@@ -46,7 +46,7 @@ class Worker:
     def __init__(self, shared: Shared, end: socket.socket) -> None:
         self._sockets = shared.sockets
         self._settled = Rounds(self._ask_others)
-        self._process = Process(shared.launch, self._settled.next, shared.places, shared.secrets)
+        self._process = Process(shared.launch, self._settled.next, shared.keyring, shared.secrets)
         self._server = self._process.server(self._counts)
         self._channel = Channel(
             end,

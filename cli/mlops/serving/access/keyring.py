@@ -14,6 +14,8 @@ from mlops.serving.access.grants import Grant, expand
 from mlops.spec.access import ANY_SUBJECT, Key, digest_of, parse_rate, read_keys
 
 _LOG = logging.getLogger(__name__)
+_GONE = "Put it back from a backup, or make new keys: `mlops keys create`."
+_UNREADABLE = "The previous keys stay valid. Mend the file before a restart, which fails without."
 
 
 class Keyring:
@@ -34,8 +36,11 @@ class Keyring:
         self._by_subject: dict[str, Grant] = {}
         #: Whether there is, or was, a keys file: then every caller must authenticate.
         self.exists = False
-        if self.path is not None and self.path.exists():
-            self._load(self.path.read_bytes())
+        #: What is wrong with the file, and what to do; empty if nothing is.
+        self.warnings: list[str] = []
+        text = _read(self.path) if self.path is not None else None
+        if text is not None:
+            self._load(text)
 
     def reload(self) -> bool:
         """Read the file again; return whether the valid keys changed.
@@ -46,17 +51,25 @@ class Keyring:
         if self.path is None:
             return False
         try:
-            self._load(self.path.read_bytes())
-        except FileNotFoundError:
-            if not self.exists or not (self._by_digest or self._by_subject):
-                return False
-            _LOG.error("keys: `%s` is gone; no key is valid any more", self.path)
-            self._by_digest, self._by_subject = {}, {}
-        except (OSError, MlopsError) as error:
-            _LOG.error(
-                "keys: `%s` cannot be read, the previous keys stay valid: %s", self.path, error
-            )
+            text = _read(self.path)
+            if text is not None:
+                self._load(text)
+        except MlopsError as error:
+            _LOG.error("keys: the previous keys stay valid: %s", error.message)
+            self.warnings = [f"{error.message} {_UNREADABLE}"]
             return False
+        if text is not None:
+            self.warnings = []
+            return True
+        return self.exists and self._clear()
+
+    def _clear(self) -> bool:
+        """Take that the file is gone; return whether the valid keys changed."""
+        self.warnings = [f"`{self.path}` is gone, so no API key is valid. {_GONE}"]
+        if not (self._by_digest or self._by_subject):
+            return False
+        _LOG.error("keys: `%s` is gone; no key is valid any more", self.path)
+        self._by_digest, self._by_subject = {}, {}
         return True
 
     def _load(self, text: bytes) -> None:
@@ -100,3 +113,17 @@ class Keyring:
             if name in self._by_subject:
                 return self._by_subject[name]
         return None
+
+
+def _read(path: Path) -> bytes | None:
+    """Read the keys file; None where there is none.
+
+    Raises:
+        InvalidInputError: It cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise InvalidInputError(f"`{path}` cannot be read: {error.strerror}.") from error

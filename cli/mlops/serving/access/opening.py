@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlops.errors import InvalidInputError
-from mlops.serving.access.buckets import Places, shared_places
+from mlops.serving.access.buckets import shared_places
 from mlops.serving.access.gate import Gate
 from mlops.serving.access.grants import ANYBODY, ANYBODY_HERE
 from mlops.serving.access.keyring import Keyring
@@ -12,12 +12,12 @@ from mlops.spec.access import check_auth
 from mlops.spec.server import Launch
 
 
-def open_gate(launch: Launch, places: Places | None = None, token: str | None = None) -> Gate:
+def open_gate(launch: Launch, keyring: Keyring | None = None, token: str | None = None) -> Gate:
     """Open the gate of a server.
 
     Args:
         launch: How it is started.
-        places: Where the requests of each key are counted; those of this process by default.
+        keyring: The API keys that count so far; None to read the file of the launch.
         token: Of the deployment, empty for none; None to read the file of the launch.
 
     Raises:
@@ -30,7 +30,11 @@ def open_gate(launch: Launch, places: Places | None = None, token: str | None = 
         from mlops.serving.access.signed import Verifier
 
         verifier = Verifier(access.issuer)
-    keyring = Keyring(access.keys_file, shared_places() if places is None else places)
+    if keyring is None:
+        keyring = Keyring(access.keys_file, shared_places())
+    else:
+        # A key that was revoked since must not count for a moment.
+        keyring.reload()
     gate = Gate(
         read_token(launch.token_file) if token is None else token,
         keyring,
