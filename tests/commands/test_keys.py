@@ -107,6 +107,17 @@ def test_a_key_from_its_making_to_its_end(wine_shop: Shop, monkeypatch: pytest.M
     assert _status(shop, **bearer) == 401
     shop.ok("predict", "--data", "row.json")
 
+    # Nor does it take a file that was lost for "no keys".
+    shop.ok("stop")
+    content = shop.where.keys.read_bytes()
+    shop.where.keys.unlink()
+    lost = shop.run("start", "--json")
+    assert lost.code == 3
+    assert "`wine` has `owner` by its audit trail" in lost.error["message"]
+    shop.where.keys.write_bytes(content)
+    shop.ok("start")
+    assert _status(shop) == 401
+
 
 def _rows(shop: Shop) -> str:
     import json

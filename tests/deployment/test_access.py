@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
+from mlops.deployment import keys
 from mlops.deployment.local import make_launch
+from mlops.deployment.recording import lost_keys, trail_of
 from mlops.deployment.runtime_files import places
 from mlops.errors import InvalidInputError, UsageError
 from mlops.settings import load_settings
@@ -90,3 +94,54 @@ def test_a_list_that_refuses_all_callers_is_refused(tmp_path: Path) -> None:
     # The list of an authority whose certificate the callers send.
     other.revoke()
     assert _launch(tmp_path, **files, tls_client_ca=authority.file.name).tls
+
+
+def test_keys_whose_file_is_lost_are_not_taken_for_none(tmp_path: Path) -> None:
+    settings = load_settings(tmp_path, environ={})
+    where = places(settings, "wine")
+
+    def stopped(launch: Launch) -> None:
+        started_ms = time.time_ns() // 1_000_000
+        write_state(ServerState(launch, 1, started_ms, started_ms + 1, (), None), where.state)
+
+    stopped(_launch(tmp_path))
+    keys.create(settings, "wine", "shop", ["predict"])
+    content = where.keys.read_text()
+    assert _launch(tmp_path).credentials
+    where.keys.unlink()
+    with pytest.raises(InvalidInputError, match=r"is gone. `wine` has `owner`, `shop`") as refused:
+        _launch(tmp_path)
+    assert "mlops keys create" in (refused.value.hint or "")
+    # What is whole of a damaged trail counts.
+    with trail_of(settings, "wine").path.open("ab") as trail:
+        trail.write(b"{}\n")
+    with pytest.raises(InvalidInputError, match="is gone"):
+        _launch(tmp_path)
+    # An earlier start that was open does not say what to do with keys made since.
+    write_state(ServerState(_open(tmp_path), 1, 1_000, 2_000, (), None), where.state)
+    with pytest.raises(InvalidInputError, match="is gone"):
+        _launch(tmp_path)
+    # One that was open without them does.
+    stopped(_open(tmp_path))
+    assert _launch(tmp_path).access.unprotected
+    where.keys.write_text(content)
+    with pytest.raises(UsageError, match="API keys"):
+        _launch(tmp_path)
+
+
+def _open(folder: Path) -> Launch:
+    return _launch(folder, insecure_no_auth=True)
+
+
+def test_keys_that_are_revoked_or_expired_ask_for_no_file(tmp_path: Path) -> None:
+    settings = load_settings(tmp_path, environ={})
+    where = places(settings, "wine")
+    write_state(ServerState(_launch(tmp_path), 1, 1_000, 2_000, (), None), where.state)
+    keys.create(settings, "wine", "shop", ["predict"])
+    keys.create(settings, "wine", "soon", ["predict"], expires="1s")
+    for name in ("shop", "owner"):
+        keys.revoke(settings, "wine", name)
+    where.keys.unlink()
+    until_ms = time.time_ns() // 1_000_000 + 1_000
+    assert lost_keys(settings, where, until_ms - 1_000_000) == {"soon": ANY}
+    assert lost_keys(settings, where, until_ms) == {}

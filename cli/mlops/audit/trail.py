@@ -7,7 +7,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,14 @@ class Trail:
             InvalidInputError: An entry is damaged.
         """
         return _known(self.path, self.lines())
+
+    def intact(self) -> Known:
+        """Return the content of the trail, up to its first damaged entry if it has one."""
+        known = Known()
+        with suppress(InvalidInputError):
+            for entry in _read(self.path, self.lines()):
+                known.learn(entry)
+        return known
 
     def append(
         self,

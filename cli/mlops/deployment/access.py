@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import time
+
 from mlops.deployment.runtime_files import Places, read_server_state
-from mlops.errors import UsageError
+from mlops.errors import InvalidInputError, UsageError
 from mlops.settings.needs import RolloutSettings
 from mlops.spec.access import Access, Issuer, Tls, check_auth, check_issuer
 from mlops.spec.tls import check_tls
@@ -16,7 +19,7 @@ def access_of(settings: RolloutSettings, where: Places) -> Access:
 
     Raises:
         UsageError: Access is to be open, and there are keys that restrict it.
-        InvalidInputError: The libraries for signed tokens are missing.
+        InvalidInputError: The libraries for signed tokens are missing, or the file of the keys.
     """
     unprotected, before = settings.deploy.insecure_no_auth, read_server_state(where)
     if before is not None and settings.origins["deploy.insecure_no_auth"] == "default":
@@ -28,7 +31,36 @@ def access_of(settings: RolloutSettings, where: Places) -> Access:
             "must authenticate.",
             hint="Leave `--insecure-no-auth` out (`--reset insecure-no-auth`).",
         )
+    _check_keys(settings, where, unprotected=unprotected)
     return Access(str(where.keys), issuer, unprotected)
+
+
+def _check_keys(settings: RolloutSettings, where: Places, *, unprotected: bool) -> None:
+    """Refuse to take keys whose file was lost for none, which would admit every caller.
+
+    Raises:
+        InvalidInputError: It is gone, and nobody has said since that callers need none.
+    """
+    # Commands that only look import this module, and need no trail.
+    from mlops.deployment.recording import lost_keys
+
+    lost = lost_keys(settings, where, time.time_ns() // 1_000_000)
+    if unprotected:
+        before = read_server_state(where)
+        inherited = settings.origins["deploy.insecure_no_auth"] == "default" and before is not None
+        # The last start was open though they were there: it was told to be.
+        since_ms = before.started_ms if before is not None and inherited else math.inf
+        lost = {name: made_ms for name, made_ms in lost.items() if made_ms > since_ms}
+    if lost:
+        names = ", ".join(f"`{name}`" for name in list(lost)[:5])
+        more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+        raise InvalidInputError(
+            f"`{where.keys}`, the file of the API keys, is gone. `{where.name}` has {names}{more} "
+            "by its audit trail.",
+            hint="Put the file back from a backup; or make new keys, "
+            f"`mlops keys create NAME --scope SCOPE --deployment {where.name}`; or, for callers "
+            "without keys, `mlops deploy … --insecure-no-auth`.",
+        )
 
 
 def issuer_of(settings: RolloutSettings) -> Issuer | None:

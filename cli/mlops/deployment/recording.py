@@ -26,6 +26,7 @@ from mlops.settings.needs import RolloutSettings
 from mlops.spec.access import read_keys
 
 _LOG = logging.getLogger(__name__)
+_API_KEY = "api-key "
 
 
 def trail_of(settings: RolloutSettings, name: str) -> Trail:
@@ -186,4 +187,22 @@ def key_states(where: Places) -> Iterator[State]:
         for key in read_keys(where.keys.read_bytes()):
             value = {k: v for k, v in asdict(key).items() if k != "digest"}
             value["scopes"] = list(key.scopes)
-            yield State("key", f"API key {key.name}", f"api-key {key.id}", value)
+            yield State("key", f"API key {key.name}", f"{_API_KEY}{key.id}", value)
+
+
+def lost_keys(settings: RolloutSettings, where: Places, now_ms: int) -> dict[str, int]:
+    """Return the API keys that should count and whose file is gone, by the audit trail.
+
+    Returns:
+        Name of each to when it was made, milliseconds since 1970 in UTC.
+    """
+    if where.keys.exists():
+        return {}
+    states = trail_of(settings, where.name).intact().states
+    values = [value for name, value in states.items() if name.startswith(_API_KEY)]
+    return {
+        value["name"]: value["created_ms"]
+        for value in values
+        if value["revoked_ms"] is None
+        and (value["expires_ms"] is None or now_ms < value["expires_ms"])
+    }
