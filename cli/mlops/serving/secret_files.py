@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,9 +46,12 @@ def _warnings(
     if path and not Path(path).exists():
         gone = f"`{path}`, the file of the {name}, is gone. This server still has the {name}; "
         return [f"{gone}put the file back from a backup before a restart, which fails without."]
-    with contextlib.suppress(InvalidInputError):
+    try:
         if read(path) != used:
             return [f"`{path}` was replaced. This server uses the {name} before until a restart."]
+    except InvalidInputError as error:
+        used_until = f"This server still has the {name} before; "
+        return [f"{error.message} {used_until}mend the file before a restart, which fails without."]
     return []
 
 
