@@ -115,6 +115,17 @@ def test_a_detector_that_cannot_be_read_is_read_again(tmp_path: Path) -> None:
     assert (smallest() or 1) < 0.01
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe{}", b"{", b"[]"])
+def test_a_file_that_is_no_detector_counts_as_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    (tmp_path / OUTLIER_FILE).write_bytes(content)
+    for _ in range(2):
+        assert outlier_check._detector(str(tmp_path)) is None
+    (line,) = [each.getMessage() for each in caplog.records]
+    assert str(tmp_path) in line
+
+
 @pytest.fixture
 def grpc_client(server: Server) -> Iterator[Json]:
     pytest.importorskip("grpc")

@@ -22,7 +22,7 @@ def outliers(look: Look) -> str:
         folder = look.folder(arm)
         path = folder / OUTLIER_FILE if folder else None
         known = path is not None and path.is_file()
-        return from_json(path.read_text(encoding="utf-8")) if known and path else None
+        return from_json(path.read_bytes()) if known and path else None
 
     found = find_outliers(look.journal, detector, LEVEL, NEWEST)
     if found is None or not found.shares:

@@ -8,6 +8,7 @@ Requests that wait for it keep their bodies in memory, so few may: the others ar
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from mlops.serving.explaining import records_of
 from mlops.serving.revision import LiveRevision
 from mlops.stats.outlier_document import LEVEL, OUTLIER_FILE, RowDetector, from_json
 
+_LOG = logging.getLogger(__name__)
 #: Header, or metadata entry, by which a caller asks.
 ASKS = "x-mlops-check-outlier"
 #: Most rows of a request that are looked at, some tens of milliseconds.
@@ -108,6 +110,9 @@ def _detector(path: str) -> RowDetector | None:
         OSError: It cannot be read now.
     """
     try:
-        return from_json((Path(path) / OUTLIER_FILE).read_text(encoding="utf-8"))
-    except (InvalidInputError, FileNotFoundError):
+        return from_json((Path(path) / OUTLIER_FILE).read_bytes())
+    except FileNotFoundError:
+        return None
+    except InvalidInputError as error:
+        _LOG.warning("outliers: the model in `%s` counts as without a detector: %s", path, error)
         return None

@@ -108,7 +108,7 @@ def to_json(found: RowDetector) -> str:
     return json.dumps(document, allow_nan=False) + "\n"
 
 
-def from_json(text: str) -> RowDetector:
+def from_json(text: str | bytes) -> RowDetector:
     """Read a detector that `to_json` has written.
 
     Raises:

@@ -45,4 +45,4 @@ class OutliersConsumer(Watching[Mapping[str, Share]]):
         if arm.model.endpoint:
             return None
         path = self._folder(arm) / OUTLIER_FILE
-        return from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return from_json(path.read_bytes()) if path.is_file() else None

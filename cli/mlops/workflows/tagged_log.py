@@ -112,6 +112,6 @@ class ServedDetectors:
             return None
         if path not in self._known:
             file = Path(path) / OUTLIER_FILE
-            text = file.read_text(encoding="utf-8") if file.is_file() else None
+            text = file.read_bytes() if file.is_file() else None
             self._known[path] = None if text is None else from_json(text)
         return self._known[path]
