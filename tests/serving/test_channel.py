@@ -10,6 +10,7 @@ import pytest
 
 from mlops.errors import MlopsError
 from mlops.serving.channel import Channel
+from mlops.serving.workers import WorkerProcess
 
 
 def test_whoever_asks_is_told_that_a_handler_failed() -> None:
@@ -33,5 +34,44 @@ def test_whoever_asks_is_told_that_a_handler_failed() -> None:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+
+    asyncio.run(meet())
+
+
+def test_a_worker_that_does_not_answer_is_waited_for_once() -> None:
+    """Feedback waits for decisions of other workers; of one that hangs none come."""
+    responds, asked = asyncio.Event(), asyncio.Queue[None]()
+
+    async def written() -> None:
+        asked.put_nowait(None)
+        await responds.wait()
+
+    async def meet() -> None:
+        ours, theirs = socket.socketpair()
+        worker = WorkerProcess(1)
+        worker._channel = Channel(ours, {}, "the worker")
+        answers = Channel(theirs, {"written": written}, "the supervisor")
+        await worker._channel.open()
+        await answers.open()
+        running = [asyncio.create_task(each.run()) for each in (worker._channel, answers)]
+        async with asyncio.timeout(60):
+            await worker.written(0.05)
+            await asked.get()
+            # It is still silent, and is not even asked.
+            for _ in range(3):
+                await worker.written(600)
+            assert asked.empty()
+            responds.set()
+            assert worker._overdue is not None
+            await worker._overdue
+            await worker.written(600)
+            assert asked.qsize() == 1
+            # One that ends is not waited for either.
+            responds.clear()
+            await worker.written(0.05)
+            running[1].cancel()
+            await asyncio.wait(running)
+            await worker.written(600)
+        assert running[0].exception() is None
 
     asyncio.run(meet())

@@ -42,6 +42,8 @@ _ANSWER_S = 2.0
 # Shorter than a worker waits for the sum: of one that is busy the counts before are used.
 _COUNTS_S = 1.0
 _STATUS_S = 4.0
+# Shorter than a worker waits for all of them, see `worker`.
+_WRITTEN_S = 1.5
 _HOLD_S = 5.0
 _LOOK_EVERY_S = 1.0
 # A worker that does not respond for this long is killed, and started again.
@@ -267,8 +269,7 @@ class Supervisor:
 
     async def _others_written(self, worker: WorkerProcess) -> None:
         others = (each for each in self._running() if each is not worker)
-        asking = (each.ask("written", timeout_s=_ANSWER_S) for each in others)
-        await asyncio.gather(*asking, return_exceptions=True)
+        await asyncio.gather(*(each.written(_WRITTEN_S) for each in others))
 
     async def _end(self, *, tells: bool) -> None:
         """End every worker: those that serve gracefully, within a time limit."""

@@ -26,7 +26,8 @@ from mlops.serving.startup_messages import Said
 from mlops.spec.server import Served
 
 _LOG = logging.getLogger(__name__)
-# Answers of other workers are in the journal by then, or will not be soon.
+# Answers of other workers are in the journal by then, or will not be soon. The supervisor stops
+# waiting for a silent one sooner.
 _PATIENCE_S = 2.0
 # Longer than the supervisor waits for a busy worker, and half of what Prometheus waits for us.
 _COUNTS_S = 5.0

@@ -93,6 +93,7 @@ class WorkerProcess:
         self._channel: Channel | None = None
         self._reading: asyncio.Task[None] | None = None
         self._ended: asyncio.Future[int] | None = None
+        self._overdue: asyncio.Task[None] | None = None
         self.line: socket.socket | None = None
 
     async def start(
@@ -133,6 +134,23 @@ class WorkerProcess:
         """See `Channel.ask`."""
         assert self._channel is not None
         return await self._channel.ask(name, *args, timeout_s=timeout_s)
+
+    async def written(self, patience_s: float) -> None:
+        """Return once it has written what it answered so far, or has not after some time.
+
+        One that was asked before and has still not answered is not waited for.
+
+        Args:
+            patience_s: Seconds to wait for it.
+        """
+        if self._overdue is not None and not self._overdue.done():
+            return
+        asked = asyncio.create_task(self.ask("written"))
+        # Nobody may be waiting any more when it ends.
+        asked.add_done_callback(lambda task: task.cancelled() or task.exception())
+        done, _ = await asyncio.wait([asked], timeout=patience_s)
+        if not done:
+            self._overdue = asked
 
     async def ended(self) -> int:
         """Wait until it has ended and all it said has been read; return its exit code."""
