@@ -45,7 +45,7 @@ class FakeJournal:
         self, decisions: Sequence[Decision], outcomes: Sequence[NewOutcome]
     ) -> list[StoredOutcome]:
         self.entered.set()
-        self.gate.wait(10)
+        self.gate.wait(120)
         if self.failure is not None:
             raise self.failure
         self.batches.append((len(decisions), len(outcomes)))

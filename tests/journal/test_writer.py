@@ -27,7 +27,7 @@ def test_it_stands_back_for_requests() -> None:
     assert thread.native_id is not None
     ours = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     assert os.getpriority(os.PRIO_PROCESS, thread.native_id) == min(ours + 5, 19)
-    assert house.writer.close(5)
+    assert house.writer.close(60)
 
 
 def test_decisions_are_written_in_order(house: House) -> None:
@@ -43,7 +43,7 @@ def test_an_outcome_is_answered_once_it_is_stored(house: House) -> None:
     future = house.writer.add_outcomes([outcome(1), outcome(2)])
     assert not future.done()
     house.journal.gate.set()
-    stored = future.result(5)
+    stored = future.result(60)
     assert [item.outcome for item in stored] == [outcome(1), outcome(2)]
     # Metrics know of it by the time its sender does.
     assert [item.outcome for item in house.counted] == [outcome(0), outcome(1), outcome(2)]
@@ -53,7 +53,7 @@ def test_outcomes_that_arrive_during_a_commit_share_the_next(house: House) -> No
     house.hold()
     futures = [house.writer.add_outcomes([outcome(n)] * (1 + n % 3)) for n in range(1, 31)]
     house.journal.gate.set()
-    answers = [future.result(5) for future in futures]
+    answers = [future.result(60) for future in futures]
     assert house.journal.batches == [(0, 1), (0, 60)]
     # Each sender gets its own.
     for number, answer in enumerate(answers, 1):
@@ -81,7 +81,7 @@ def test_the_last_space_of_a_disk_is_for_feedback(house: House) -> None:
     # What outcomes are about comes along, whichever way they name it.
     assert store(house.writer, 7).fate is Fate.ACCEPTED
     house.writer.add_decision(decision(40, client_id="order 40"))
-    house.writer.add_outcomes([named("order 40")]).result(5)
+    house.writer.add_outcomes([named("order 40")]).result(60)
     assert [each.nonce for each in house.journal.decisions] == [nonce(7), nonce(40)]
     assert house.writer.pending == 18
     space.append(1)
@@ -89,17 +89,17 @@ def test_the_last_space_of_a_disk_is_for_feedback(house: House) -> None:
     space.clear()
     # Who asks for all to be durable gets that.
     house.writer.add_decision(decision(41))
-    assert house.writer.add_outcomes([]).result(5) == []
+    assert house.writer.add_outcomes([]).result(60) == []
     assert len(house.journal.decisions) == 21
     # A server that stops tries all the same.
     house.writer.add_decision(decision(20))
-    assert house.writer.close(5)
+    assert house.writer.close(60)
     assert len(house.journal.decisions) == 22
 
 
 def test_no_outcomes_are_answered_too(house: House) -> None:
     house.writer.add_decision(decision(1))
-    assert house.writer.add_outcomes([]).result(5) == []
+    assert house.writer.add_outcomes([]).result(60) == []
 
 
 def test_decisions_are_shed_and_counted() -> None:
@@ -140,7 +140,7 @@ def test_answers_of_shadows_come_last_and_delay_no_decision(house: House) -> Non
     house.journal.shadow_failure = JournalUnavailableError("It is away.")
     house.writer.add_shadow(SHADOW)
     for number in range(5):
-        assert len(house.writer.add_outcomes([outcome(number)]).result(5)) == 1
+        assert len(house.writer.add_outcomes([outcome(number)]).result(60)) == 1
     assert house.writer.pending == 1
     house.journal.shadow_failure = None
     until(lambda: len(house.journal.shadows) == 2)
@@ -149,7 +149,7 @@ def test_answers_of_shadows_come_last_and_delay_no_decision(house: House) -> Non
 def test_closing_ends_where_what_shadows_answered_cannot_be_written(house: House) -> None:
     house.journal.shadow_failure = JournalUnavailableError("It is away.")
     house.writer.add_shadow(SHADOW)
-    assert house.writer.close(10)
+    assert house.writer.close(60)
 
 
 def test_copies_that_were_dropped_are_written_down_by_kind(house: House) -> None:
@@ -168,10 +168,10 @@ def test_outcomes_beyond_the_queue_are_refused() -> None:
     assert isinstance(refused.exception(0), JournalUnavailableError)
     fitting = house.writer.add_outcomes([outcome(n) for n in range(2)])
     house.journal.gate.set()
-    assert len(taken.result(5)) == 8
-    assert len(fitting.result(5)) == 2
+    assert len(taken.result(60)) == 8
+    assert len(fitting.result(60)) == 2
     # There is room again.
-    assert len(house.writer.add_outcomes([outcome(n) for n in range(10)]).result(5)) == 10
+    assert len(house.writer.add_outcomes([outcome(n) for n in range(10)]).result(60)) == 10
     house.writer.close()
     assert len(house.journal.outcomes) == 21
 
@@ -182,12 +182,12 @@ def test_feedback_by_client_id_delays_no_other(house: House) -> None:
     house.journal.entered.clear()
     floods = [[named(f"{turn} {n}") for n in range(10)] for turn in range(6)]
     futures = [house.writer.add_outcomes(floods[0])]
-    assert house.journal.entered.wait(10)
+    assert house.journal.entered.wait(60)
     futures += [house.writer.add_outcomes(flood) for flood in floods[1:]]
     futures += [house.writer.add_outcomes([outcome(n)]) for n in range(3)]
     house.journal.gate.set()
     for future in futures:
-        future.result(10)
+        future.result(60)
     commits = [outcomes for _, outcomes in house.journal.batches]
     assert commits.index(3) <= 2
     assert sum(commits) == 6 * 10 + 3

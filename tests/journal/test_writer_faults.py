@@ -37,7 +37,7 @@ def test_a_journal_that_is_away(house: House) -> None:
     house.journal.failure = JournalFullError("The disk is full.", hint="Free space.")
     house.writer.add_decision(decision(1))
     future = house.writer.add_outcomes([outcome(1)])
-    error = future.exception(5)
+    error = future.exception(60)
     assert isinstance(error, JournalFullError)
     assert error.message == "The disk is full."
     assert house.journal.decisions == []
@@ -58,7 +58,7 @@ def test_a_journal_that_stays_away_is_logged_once(
     monkeypatch.setattr(writer_module, "_RETRY_S", 0.001)
     house.journal.failure = JournalFullError("The disk is full.")
     for _ in range(5):
-        assert house.writer.add_outcomes([outcome(1)]).exception(5)
+        assert house.writer.add_outcomes([outcome(1)]).exception(60)
         time.sleep(0.002)
     assert [each.levelname for each in caplog.records] == ["WARNING"]
     house.journal.failure = None
@@ -95,10 +95,10 @@ def test_decisions_that_find_no_room_after_a_failure_are_counted() -> None:
 def test_a_batch_that_breaks_the_journal_stops_no_other(house: House) -> None:
     house.journal.failure = ZeroDivisionError("a fault of ours")
     house.writer.add_decision(decision(1))
-    error = house.writer.add_outcomes([outcome(1)]).exception(5)
+    error = house.writer.add_outcomes([outcome(1)]).exception(60)
     assert isinstance(error, JournalUnavailableError)
     house.journal.failure = None
-    assert len(house.writer.add_outcomes([outcome(2)]).result(5)) == 1
+    assert len(house.writer.add_outcomes([outcome(2)]).result(60)) == 1
     until(lambda: house.journal.lost or house.journal.decisions)
     assert len(house.journal.decisions) + house.journal.losses().get("decision", 0) == 1
 
@@ -111,7 +111,7 @@ def test_a_fault_in_the_counting_stops_no_batch() -> None:
 
     writer = JournalWriter(journal, fail)
     for number in range(3):
-        assert len(writer.add_outcomes([outcome(number)]).result(5)) == 1
+        assert len(writer.add_outcomes([outcome(number)]).result(60)) == 1
     writer.close()
 
 
@@ -142,7 +142,7 @@ def test_closing_writes_what_waits(house: House) -> None:
     closing = threading.Thread(target=house.writer.close)
     closing.start()
     house.journal.gate.set()
-    closing.join(10)
+    closing.join(60)
     assert not closing.is_alive()
     assert all(future.result(0) for future in futures)
     assert len(house.journal.decisions) == 59
@@ -156,7 +156,7 @@ def test_closing_ends_where_the_journal_is_away(house: House) -> None:
     future = house.writer.add_outcomes([outcome(1)])
     closing = threading.Thread(target=house.writer.close)
     closing.start()
-    closing.join(10)
+    closing.join(60)
     assert not closing.is_alive()
     assert isinstance(future.exception(0), JournalUnavailableError)
 
@@ -165,7 +165,7 @@ def test_closing_does_not_wait_for_ever_for_a_journal_that_hangs(house: House) -
     house.hold()
     assert not house.writer.close(0.05)
     house.journal.gate.set()
-    assert house.writer.close(10)
+    assert house.writer.close(60)
 
 
 def test_a_sender_does_not_wait_for_ever_for_a_journal_that_hangs(house: House) -> None:
@@ -194,7 +194,7 @@ def test_everybody_is_answered_while_it_closes() -> None:
         writer.close()
         for thread in threads:
             thread.join()
-        stored = [future for future in futures if future.exception(5) is None]
+        stored = [future for future in futures if future.exception(60) is None]
         assert len(stored) == len(journal.outcomes)
 
 
@@ -254,7 +254,7 @@ def test_a_full_disk(small_disk: Path) -> None:
         number += 1
         assert number < 100_000
         batch = [outcome(number, row=row, truth="x" * 500) for row in range(50)]
-        error = writer.add_outcomes(batch).exception(10)
+        error = writer.add_outcomes(batch).exception(60)
         if error is None:
             acknowledged.append(number)
     assert isinstance(error, JournalFullError)
@@ -291,12 +291,12 @@ def test_bytes_are_limited_as_well_as_numbers() -> None:
     ]
     texts = [replace(outcome(n), truth="x" * 60) for n in range(7, 10)]
     first, second = (house.writer.add_outcomes([text]) for text in texts[:2])
-    refusal = second.exception(5)
+    refusal = second.exception(60)
     assert isinstance(refusal, JournalUnavailableError)
     assert "Too much" in refusal.message
     house.journal.gate.set()
-    assert first.exception(10) is None
-    assert house.writer.add_outcomes([texts[2]]).exception(10) is None
+    assert first.exception(60) is None
+    assert house.writer.add_outcomes([texts[2]]).exception(60) is None
     house.writer.close()
     assert [d.nonce for d in house.journal.decisions] == [nonce(n) for n in (1, 3, 4)]
     assert house.writer.shed == 3
@@ -309,9 +309,9 @@ def test_names_of_outputs_count_as_bytes() -> None:
     first, second = (
         house.writer.add_outcomes([replace(outcome(n), truth=named)]) for n in range(2)
     )
-    assert isinstance(second.exception(5), JournalUnavailableError)
+    assert isinstance(second.exception(60), JournalUnavailableError)
     house.journal.gate.set()
-    assert first.exception(10) is None
+    assert first.exception(60) is None
     house.writer.close()
 
 

@@ -37,7 +37,7 @@ class House:
         self.journal.gate.clear()
         self.journal.entered.clear()
         self.writer.add_outcomes([outcome(0)])
-        assert self.journal.entered.wait(5)
+        assert self.journal.entered.wait(60)
 
 
 def store(writer: JournalWriter, number: int, row: int = WHOLE_REQUEST) -> StoredOutcome:
@@ -46,7 +46,7 @@ def store(writer: JournalWriter, number: int, row: int = WHOLE_REQUEST) -> Store
 
     def send() -> bool:
         future = writer.add_outcomes([outcome(number, row=row)])
-        if future.exception(10) is None:
+        if future.exception(60) is None:
             answers.extend(future.result())
         return bool(answers)
 
