@@ -179,8 +179,13 @@ def test_the_long_run_is_the_rate() -> None:
 def test_a_file_whose_mode_is_mended_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "wine.keys"
     _put(path)
-    looks: list[None] = []
-    watch = FileWatch([path], lambda: looks.append(None))
+    looks: list[bool] = []
+
+    def changed() -> bool:
+        looks.append(True)
+        return True
+
+    watch = FileWatch([path], changed)
     watch.look()
     assert not looks
     before = path.stat().st_ctime_ns

@@ -65,7 +65,12 @@ def test_a_secret_that_the_kubelet_replaces_is_read_again(tmp_path: Path) -> Non
 
     changes: list[bool] = []
     assert gate.keyring.path is not None
-    watch = FileWatch([gate.keyring.path], lambda: changes.append(gate.keyring.reload()))
+
+    def changed() -> bool:
+        changes.append(gate.keyring.reload())
+        return True
+
+    watch = FileWatch([gate.keyring.path], changed)
     watch.look()
     assert not changes
     (tmp_path / "keys/..new").symlink_to("..2")

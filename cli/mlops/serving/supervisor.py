@@ -229,16 +229,16 @@ class Supervisor:
         """Know the API keys that count, as the workers do, for those that are started later."""
         path = self._keyring.path
 
-        def reload() -> None:
+        def reload() -> bool:
             if self._keyring.reload():
                 _LOG.info("keys: `%s` is read again", path)
+            return self._keyring.is_read
 
-        watch = FileWatch([path] if path else [], reload)
-        # What changed before the workers were ready.
-        reload()
+        # At once: what changed before the workers were ready.
+        watch = FileWatch([path] if path else [], reload, at_once=True)
         while True:
-            await asyncio.sleep(EVERY_S)
             watch.look()
+            await asyncio.sleep(EVERY_S)
 
     async def _ask_counts(self) -> None:
         await asyncio.gather(*map(self._ask_count, self._running()))

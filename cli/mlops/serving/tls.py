@@ -59,16 +59,21 @@ class ServerTls:
             _LOG.warning("TLS: %s", text)
         return context
 
-    def reload(self) -> None:
-        """Read the files again."""
+    def reload(self) -> bool:
+        """Read the files again; return False if one could not be read, whatever is in it."""
         try:
             self._current = self._load()
         except (InvalidInputError, OSError) as error:
-            self._fault = f"{_UNUSABLE} {error}"
-            _LOG.error("%s", self._fault)
-        else:
-            self._fault = ""
-            _LOG.info("TLS: `%s` is read again", self._tls.cert)
+            fault = f"{_UNUSABLE} {error}"
+            if fault != self._fault:
+                _LOG.error("%s", fault)
+            self._fault = fault
+            cause = error if isinstance(error, OSError) else error.__cause__
+            # OpenSSL's error for content is an `OSError`, too.
+            return not isinstance(cause, OSError) or isinstance(cause, ssl.SSLError)
+        self._fault = ""
+        _LOG.info("TLS: `%s` is read again", self._tls.cert)
+        return True
 
     def _choose(
         self, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, context: ssl.SSLContext

@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from mlops.errors import InvalidInputError, did_you_mean, one_of
@@ -258,6 +259,20 @@ def write_keys(keys: Iterable[Key]) -> str:
     """Write keys as JSON."""
     document = {"schema_version": _SCHEMA_VERSION, "keys": [asdict(key) for key in keys]}
     return json.dumps(document, indent=2) + "\n"
+
+
+def read_if_there(path: Path) -> bytes | None:
+    """Read a file of keys or of a secret; None where there is none.
+
+    Raises:
+        InvalidInputError: It cannot be read, so whether it is there is not known.
+    """
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise InvalidInputError(f"`{path}` cannot be read: {error.strerror}.") from error
 
 
 def read_keys(text: str | bytes) -> tuple[Key, ...]:

@@ -11,11 +11,20 @@ from pathlib import Path
 from mlops.errors import InvalidInputError, MlopsError
 from mlops.serving.access.buckets import Bucket, Places
 from mlops.serving.access.grants import Grant, expand
-from mlops.spec.access import ANY_SUBJECT, Key, digest_of, parse_rate, read_keys
+from mlops.spec.access import (
+    ANY_SUBJECT,
+    Key,
+    digest_of,
+    parse_rate,
+    read_if_there,
+    read_keys,
+)
 
 _LOG = logging.getLogger(__name__)
 _GONE = "Put it back from a backup, or make new keys: `mlops keys create`."
-_UNREADABLE = "The previous keys stay valid. Mend the file before a restart, which fails without."
+_RESTART = "Mend the file before a restart, which fails without."
+_PREVIOUS = f"The previous keys stay valid. {_RESTART}"
+_NO_PREVIOUS = f"There are no previous keys: no key is needed until it is mended. {_RESTART}"
 
 
 class Keyring:
@@ -38,7 +47,9 @@ class Keyring:
         self.exists = False
         #: What is wrong with the file, and what to do; empty if nothing is.
         self.warnings: list[str] = []
-        text = _read(self.path) if self.path is not None else None
+        #: Whether the last attempt could read the file, whatever was in it, or found none.
+        self.is_read = True
+        text = read_if_there(self.path) if self.path is not None else None
         if text is not None:
             self._load(text)
 
@@ -50,16 +61,20 @@ class Keyring:
         """
         if self.path is None:
             return False
+        self.is_read = False
         try:
-            text = _read(self.path)
+            text = read_if_there(self.path)
+            self.is_read = True
             if text is not None:
                 self._load(text)
         except MlopsError as error:
-            _LOG.error("keys: the previous keys stay valid: %s", error.message)
-            self.warnings = [f"{error.message} {_UNREADABLE}"]
+            warning = f"{error.message} {_PREVIOUS if self.exists else _NO_PREVIOUS}"
+            if self.warnings != [warning]:
+                _LOG.error("keys: %s", warning)
+            self.warnings = [warning]
             return False
+        self.warnings = []
         if text is not None:
-            self.warnings = []
             return True
         return self.exists and self._clear()
 
@@ -113,17 +128,3 @@ class Keyring:
             if name in self._by_subject:
                 return self._by_subject[name]
         return None
-
-
-def _read(path: Path) -> bytes | None:
-    """Read the keys file; None where there is none.
-
-    Raises:
-        InvalidInputError: It cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise InvalidInputError(f"`{path}` cannot be read: {error.strerror}.") from error

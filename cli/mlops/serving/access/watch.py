@@ -32,20 +32,26 @@ class FileWatch:
 
     Args:
         paths: The files; they may not exist.
-        changed: Called without arguments.
+        changed: Reads them; returns False if it could not, as with too many open files. Then the
+            next look calls it again.
+        at_once: Whether the first look calls it, too.
     """
 
-    def __init__(self, paths: list[Path], changed: Callable[[], object]) -> None:
+    def __init__(
+        self, paths: list[Path], changed: Callable[[], bool], *, at_once: bool = False
+    ) -> None:
         self._paths = paths
         self._changed = changed
         self._seen = self._look()
+        self._read = not at_once
 
     def look(self) -> None:
         """Look once."""
         now = self._look()
-        if now != self._seen:
+        if now != self._seen or not self._read:
+            # Before it is read: what changes meanwhile is read again.
             self._seen = now
-            self._changed()
+            self._read = self._changed()
 
     def _look(self) -> list[tuple[int, int, int, int] | None]:
         return [_stamp(path) for path in self._paths]
@@ -95,17 +101,17 @@ async def follow(gate: Gate, files: list[FileWatch]) -> None:
     """
     path = gate.keyring.path
 
-    def reload() -> None:
+    def reload() -> bool:
         if gate.keyring.reload():
             _LOG.info("keys: `%s` is read again", path)
             gate.forget()
+        return gate.keyring.is_read
 
-    keys = FileWatch([path] if path else [], reload)
+    # At once: what changed between its first reading and now.
+    keys = FileWatch([path] if path else [], reload, at_once=True)
     issuer = IssuerWatch(gate.verifier, gate.forget) if gate.verifier else None
     asking: asyncio.Task[None] | None = None
     reading: asyncio.Task[None] | None = None
-    # What changed between its first reading and now.
-    reload()
     while True:
         keys.look()
         # Neither a slow issuer nor a long list must delay the detection of a revoked key.
