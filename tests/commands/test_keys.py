@@ -119,6 +119,29 @@ def test_a_key_from_its_making_to_its_end(wine_shop: Shop, monkeypatch: pytest.M
     assert _status(shop) == 401
 
 
+def test_an_open_start_says_nothing_about_keys_that_are_made_later(wine_shop: Shop) -> None:
+    shop = wine_shop
+    deploy = ("deploy", "--ab", "modelA", "modelB")
+    shop.ok(*deploy, "--insecure-no-auth")
+    shop.ok("keys", "create", "web", "--deployment", "wine", "--scope", "predict")
+    shop.where.keys.unlink()
+    shop.ok("stop")
+    # Before a revision is recorded, and in a dry run, too.
+    newest = shop.ledger.standings()[0].number
+    for words in (("start",), (*deploy, "--split", "60/40"), (*deploy, "--dry-run")):
+        refused = shop.run(*words, "--json")
+        assert refused.code == 3, words
+        assert "is gone. `wine` has `owner`, `web`" in refused.error["message"]
+        assert "--insecure-no-auth" in refused.error["hint"]
+    assert shop.ledger.standings()[0].number == newest
+    # Once a command line says that they are not needed, later starts need not say so.
+    shop.ok(*deploy, "--insecure-no-auth")
+    assert _status(shop) == 200
+    shop.ok("stop")
+    shop.ok("start")
+    assert _status(shop) == 200
+
+
 def _rows(shop: Shop) -> str:
     import json
 

@@ -10,9 +10,9 @@ from unittest.mock import ANY
 import pytest
 
 from mlops.deployment import keys
-from mlops.deployment.local import make_launch
-from mlops.deployment.recording import lost_keys, trail_of
-from mlops.deployment.runtime_files import places
+from mlops.deployment.local import check_admission, make_launch
+from mlops.deployment.recording import lost_keys, record, trail_of
+from mlops.deployment.runtime_files import Places, places
 from mlops.errors import InvalidInputError, UsageError
 from mlops.settings import load_settings
 from mlops.spec.access import Issuer
@@ -145,3 +145,84 @@ def test_keys_that_are_revoked_or_expired_ask_for_no_file(tmp_path: Path) -> Non
     until_ms = time.time_ns() // 1_000_000 + 1_000
     assert lost_keys(settings, where, until_ms - 1_000_000) == {"soon": ANY}
     assert lost_keys(settings, where, until_ms) == {}
+
+
+def test_keys_that_a_newer_file_has_not_ask_for_no_file(tmp_path: Path) -> None:
+    """The way back to a server without keys stays open after their first file was lost."""
+    settings = load_settings(tmp_path, environ={})
+    where = places(settings, "wine")
+    write_state(ServerState(_launch(tmp_path), 1, 1_000, 2_000, (), None), where.state)
+    keys.create(settings, "wine", "shop", ["predict"])
+    where.keys.unlink()
+    assert lost_keys(settings, where, 0).keys() == {"owner", "shop"}
+    keys.create(settings, "wine", "web", ["predict"])
+    older = where.keys.read_text()
+    keys.create(settings, "wine", "app", ["predict"])
+    # A backup without `app`; any command that records notices it.
+    where.keys.write_text(older)
+    record(settings, "wine", ask_mlflow=False)
+    where.keys.unlink()
+    assert lost_keys(settings, where, 0).keys() == {"owner", "web"}
+    where.keys.write_text(older)
+    for name in ("owner", "web"):
+        keys.revoke(settings, "wine", name)
+    where.keys.unlink()
+    assert lost_keys(settings, where, 0) == {}
+    assert _launch(tmp_path).token_file == ""
+    entries = trail_of(settings, "wine").entries()
+    gone = [each.document["subject"] for each in entries if each.document["after"] is None]
+    assert gone == ["API key owner", "API key shop", "API key app"]
+
+
+def test_a_setting_does_not_say_that_lost_keys_are_not_needed(tmp_path: Path) -> None:
+    _lose_keys(tmp_path)
+    with pytest.raises(InvalidInputError, match="is gone"):
+        _launch(tmp_path, "[deploy]\ninsecure_no_auth = true\n")
+    assert _open(tmp_path).access.unprotected
+
+
+def test_without_lost_keys_a_server_starts_where_others_are_asked_for(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    where = _lose_keys(tmp_path)
+    authority = Authority(tmp_path)
+    cert = authority.issue("server")
+    tls = {"tls_cert": cert.name, "tls_key": f"{cert.stem}.key"}
+    for text, flags in (
+        ("", {"host": "0.0.0.0"}),
+        (_AUTH, {}),
+        ("", {**tls, "tls_client_ca": authority.file.name}),
+    ):
+        assert _launch(tmp_path, text, **flags).credentials
+    flags = {"deploy.host": "0.0.0.0"}
+    check_admission(load_settings(tmp_path, flags=flags, environ={}), where)
+    assert "refuses callers with one of these" in caplog.text
+    # TLS alone asks nobody for anything.
+    with pytest.raises(InvalidInputError, match="every caller would be admitted"):
+        _launch(tmp_path, **tls)
+
+
+def test_a_refused_start_keeps_the_key_of_request_ids(tmp_path: Path) -> None:
+    where = _lose_keys(tmp_path)
+    before = where.key.read_bytes()
+    with pytest.raises(InvalidInputError, match="is gone"):
+        _launch(tmp_path, new_key=True)
+    assert where.key.read_bytes() == before
+    assert not list(where.folder.glob("*.until-*"))
+
+
+def test_a_keys_file_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:
+    where = _lose_keys(tmp_path)
+    where.keys.mkdir()
+    with pytest.raises(InvalidInputError, match="cannot be read: Is a directory"):
+        _launch(tmp_path)
+
+
+def _lose_keys(folder: Path) -> Places:
+    """Start a server, make keys, and lose their file."""
+    settings = load_settings(folder, environ={})
+    where = places(settings, "wine")
+    write_state(ServerState(_launch(folder), 1, 1_000, 2_000, (), None), where.state)
+    keys.create(settings, "wine", "shop", ["predict"])
+    where.keys.unlink()
+    return where

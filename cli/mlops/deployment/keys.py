@@ -161,7 +161,8 @@ def _where(settings: RolloutSettings, deployment: str | None) -> Places:
 def _record(settings: RolloutSettings, where: Places) -> None:
     """Record in the audit trail who changed keys; the next command tags its end in MLflow."""
     try:
-        trail_of(settings, where.name).append(key_states(where), current_actor())
+        trail = trail_of(settings, where.name)
+        trail.append(key_states(where, trail.known()), current_actor())
     except (MlopsError, OSError) as error:
         _LOG.warning("audit trail of `%s`, tried again by the next command: %s", where.name, error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from mlops.deployment.access import access_of, tls_of
+from mlops.deployment.access import admission_of
 from mlops.deployment.admin_client import answers, swap
 from mlops.deployment.journals import journal_environment, journal_reference
 from mlops.deployment.lost_state import is_to_rotate
@@ -38,7 +39,6 @@ from mlops.settings.actor import place_of
 from mlops.settings.needs import RolloutSettings
 from mlops.settings.schema import check_webhook, season_ms, watched
 from mlops.spec.server import (
-    LOOPBACK,
     Launch,
     Served,
     ServerState,
@@ -50,6 +50,7 @@ from mlops.spec.server import (
 )
 from mlops.spec.tls import check_revocable
 
+_LOG = logging.getLogger(__name__)
 _START_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.05
@@ -167,16 +168,14 @@ def make_launch(
     season_ms(settings.watch.season)
     check_webhook(settings.watch.webhook)
     settings.make_home()
+    host, port = _address(settings, where)
+    admission = admission_of(settings, where, host)
+    check_revocable(admission.tls, _grpc_port(settings, where))
+    # Not before all is checked: a start that is refused leaves the key as it was.
     if is_to_rotate(settings, where):
         set_key_aside(where)
     make_key(where)
-    host, port = _address(settings, where)
-    access, tls = access_of(settings, where), tls_of(settings, where)
-    check_revocable(tls, _grpc_port(settings, where))
-    # If callers authenticate by other means, the commands here still need a token.
-    asks = host not in LOOPBACK or access.issuer is not None or (tls and tls.client_ca)
-    with_token = bool(asks) and not access.unprotected
-    if with_token:
+    if admission.token:
         make_token(where)
     return Launch(
         name=where.name,
@@ -188,7 +187,7 @@ def make_launch(
         state_file=str(where.state),
         lock_file=str(where.lock),
         key_file=str(where.key),
-        token_file=str(where.token) if with_token else "",
+        token_file=str(where.token) if admission.token else "",
         socket=str(socket_path(where)),
         log_file="" if foreground else str(where.log),
         alpha=settings.report.alpha,
@@ -204,8 +203,8 @@ def make_launch(
         webhook=settings.watch.webhook,
         workers=_workers(settings, where),
         runtimes=str(runtimes_of(settings.home).folder),
-        access=access,
-        tls=tls,
+        access=admission.access,
+        tls=admission.tls,
         sinks=log_sinks(settings),
         hashed=settings.journal.hash,
         dropped=settings.journal.drop,
@@ -213,6 +212,19 @@ def make_launch(
         new_key=settings.deploy.new_key,
         place=place_of(where.folder),
     )
+
+
+def check_admission(settings: RolloutSettings, where: Places) -> None:
+    """Check before anything is written who would be admitted to a server.
+
+    Raises:
+        UsageError: As `admission_of`; or gRPC would admit callers whose certificates are revoked.
+        InvalidInputError: As `admission_of`.
+    """
+    admission = admission_of(settings, where, _address(settings, where)[0])
+    check_revocable(admission.tls, _grpc_port(settings, where))
+    if admission.warning:
+        _LOG.warning("%s", admission.warning)
 
 
 def _workers(settings: RolloutSettings, where: Places) -> int:

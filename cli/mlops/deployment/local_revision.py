@@ -10,7 +10,14 @@ from pathlib import Path
 
 from mlops.deployment.isolation import isolate
 from mlops.deployment.ledgers import is_others, newest, open_ledger, unchanged
-from mlops.deployment.local import check_answers, check_port, running, serve, settled
+from mlops.deployment.local import (
+    check_admission,
+    check_answers,
+    check_port,
+    running,
+    serve,
+    settled,
+)
 from mlops.deployment.local_address import check_same_address
 from mlops.deployment.log_sinks import log_sinks
 from mlops.deployment.lost_state import check_key_of_journal, check_nothing_lost
@@ -104,6 +111,7 @@ def prepare(settings: RolloutSettings, spec: DeploymentSpec, *, dry_run: bool = 
         here = live is not None and live.intent.place is None and live.place == ledger.place
         check_nothing_lost(settings, where, known=here)
         check_key_of_journal(settings, where)
+        check_admission(settings, where)
     serves = state.launch.served.revision.number if state else 0
     plan = make_plan(
         live.intent.spec if live else None, spec, running=live is not None and serves == live.number

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from mlops.audit import Entry, Event, State, Trail
 from mlops.audit.entries import by_actor
@@ -23,7 +24,7 @@ from mlops.registry.client import nothing_yet
 from mlops.registry.ledger import Ledger
 from mlops.settings.actor import current_actor
 from mlops.settings.needs import RolloutSettings
-from mlops.spec.access import read_keys
+from mlops.spec.access import read_if_there, read_keys
 
 _LOG = logging.getLogger(__name__)
 _API_KEY = "api-key "
@@ -102,7 +103,8 @@ def record(settings: RolloutSettings, name: str, *told: Event, ask_mlflow: bool 
 def _record(
     settings: RolloutSettings, name: str, trail: Trail, told: Sequence[Event], ask_mlflow: bool
 ) -> Recorded:
-    written, faults = trail.known().ids, _Faults()
+    known, faults = trail.known(), _Faults()
+    written = known.ids
     events = [*told]
     ledger = None
     with faults.kept():
@@ -113,7 +115,7 @@ def _record(
         events += _of_journal(settings, name)
     # They are numbered as they happened, whichever source has them.
     events.sort(key=lambda each: each.time_ms)
-    states = _states(settings, places(settings, name))
+    states = _states(settings, places(settings, name), known)
 
     def tag(known: Known, new: Sequence[Entry]) -> None:
         with faults.kept():
@@ -165,7 +167,7 @@ def _of_journal(settings: RolloutSettings, name: str) -> list[Event]:
         journal.close()
 
 
-def _states(settings: RolloutSettings, where: Places) -> Iterator[State]:
+def _states(settings: RolloutSettings, where: Places, known: Known) -> Iterator[State]:
     yield settings_state(settings)
     state = read_server_state(where)
     if state is not None:
@@ -178,16 +180,39 @@ def _states(settings: RolloutSettings, where: Places) -> Iterator[State]:
     if key and where.token.exists():
         token = hmac.new(key, where.token.read_bytes(), hashlib.sha256).hexdigest()[:16]
         yield State("key", "token of callers", "token", {"fingerprint": token})
-    yield from key_states(where)
+    yield from key_states(where, known)
 
 
-def key_states(where: Places) -> Iterator[State]:
-    """Return what is recorded of the API keys of a deployment; none of it is secret."""
-    with contextlib.suppress(FileNotFoundError, InvalidInputError):
-        for key in read_keys(where.keys.read_bytes()):
+def key_states(where: Places, known: Known) -> Iterator[State]:
+    """Return what is recorded of the API keys of a deployment; none of it is secret.
+
+    Args:
+        where: Files of the deployment.
+        known: What its trail has, read before: a key that is missing in the file is gone for good,
+            and has no value. None is where there is no file, or none that can be read.
+    """
+    with contextlib.suppress(InvalidInputError):
+        text = read_if_there(where.keys)
+        if text is None:
+            return
+        keys = read_keys(text)
+        for key in keys:
             value = {k: v for k, v in asdict(key).items() if k != "digest"}
             value["scopes"] = list(key.scopes)
             yield State("key", f"API key {key.name}", f"{_API_KEY}{key.id}", value)
+        present = {f"{_API_KEY}{key.id}" for key in keys}
+        for name, value in _recorded_keys(known).items():
+            if name not in present:
+                yield State("key", f"API key {value['name']}", name, None)
+
+
+def _recorded_keys(known: Known) -> dict[str, dict[str, Any]]:
+    """Return the API keys that a trail has, by the id of their state; not those that are gone."""
+    return {
+        name: value
+        for name, value in known.states.items()
+        if name.startswith(_API_KEY) and value is not None
+    }
 
 
 def lost_keys(settings: RolloutSettings, where: Places, now_ms: int) -> dict[str, int]:
@@ -195,14 +220,16 @@ def lost_keys(settings: RolloutSettings, where: Places, now_ms: int) -> dict[str
 
     Returns:
         Name of each to when it was made, milliseconds since 1970 in UTC.
+
+    Raises:
+        InvalidInputError: The file cannot be read, so whether it is gone is not known.
     """
-    if where.keys.exists():
+    if read_if_there(where.keys) is not None:
         return {}
-    states = trail_of(settings, where.name).intact().states
-    values = [value for name, value in states.items() if name.startswith(_API_KEY)]
+    keys = _recorded_keys(trail_of(settings, where.name).intact())
     return {
         value["name"]: value["created_ms"]
-        for value in values
+        for value in keys.values()
         if value["revoked_ms"] is None
         and (value["expires_ms"] is None or now_ms < value["expires_ms"])
     }
