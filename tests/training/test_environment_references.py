@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlops.deployment.isolation import recipe_of
+from mlops.environments import references
 from mlops.environments.building import Recipe, build
 from mlops.environments.files import read_requirements
 from mlops.environments.references import local_packages, referenced
@@ -141,3 +142,29 @@ def test_uv_installs_the_code_that_is_there(
         words = [str(python), "-I", "-c", "import features; print(features.X)"]
         said.append(subprocess.check_output(words, text=True).strip())
     assert said == ["1", "2"]
+
+
+def test_the_code_of_a_project_with_many_files_of_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(references, "_FOLDER_FILES", 20)
+    project = _project(tmp_path / "project", ".")
+    for path in [*(f"data/{n:02}.png" for n in range(40)), "src/model.py"]:
+        (project / path).parent.mkdir(exist_ok=True)
+        (project / path).write_text("X = 1\n")
+    before = _of_project(project).folder
+    (project / "data" / "00.png").write_text("X = 22\n")
+    assert _of_project(project).folder == before
+    (project / "src" / "model.py").write_text("X = 22\n")
+    assert _of_project(project).folder != before
+
+
+def test_files_of_a_package_beyond_the_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(references, "_FOLDER_FILES", 1)
+    project = _project(tmp_path / "project", "./features")
+    (_package(project / "features") / "words.txt").write_text("a\n")
+    before = _of_project(project).folder
+    (project / "features" / "words.txt").write_text("a\nb\n")
+    assert _of_project(project).folder != before

@@ -12,7 +12,6 @@ import re
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
@@ -21,16 +20,18 @@ from urllib.parse import unquote
 LIST = re.compile(r"(-r|--requirement|-c|--constraint)(?:\s*=\s*|\s*)(\S+)")
 EDITABLE = re.compile(r"(-e|--editable)(?:\s*=\s*|\s*)(\S+)")
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tar.bz2", ".tar.xz", ".tgz")
-# Larger files, and what is beyond these bounds of a folder, count by size and time of change.
+# Of a larger list or archive, a digest.
 _WHOLE_BYTES = 10 << 20
+# What is beyond these bounds of a folder counts by size and time of change.
 _FOLDER_BYTES = 256 << 20
-# More files of a folder are not looked at, nor more lists.
 _FOLDER_FILES = 50_000
+# More lists are not looked at.
 _LISTS = 200
 _BLOCK = 1 << 20
 # Not part of a package; `build`, `dist` and `*.egg-info` are what building one leaves in it.
 _LEFT_OUT = frozenset({"__pycache__", "node_modules", "mlruns"})
 _BUILT = frozenset({"build", "dist"})
+_COMPILED = frozenset({".pyc", ".pyo"})
 # What decides how a package is built, its own code aside.
 _BUILDING = ("pyproject.toml", "setup.py", "setup.cfg")
 _CODE = frozenset(
@@ -56,13 +57,13 @@ def referenced(requirements: Sequence[str], folder: Path) -> list[bytes]:
         requirements: As in a requirements file.
         folder: Where relative paths start.
     """
-    return [_content(found, folder) for found in _follow(requirements, folder)]
+    return [_content(reference, folder) for reference in _follow(requirements, folder)]
 
 
 def local_packages(requirements: Sequence[str], folder: Path) -> list[str]:
     """Return the names of packages in folders of this machine; an empty one that is not known."""
-    found = [each.path for each in _follow(requirements, folder) if each.kind == "package"]
-    return list(dict.fromkeys(_name_of(path) for path in found if path.is_dir()))
+    packages = [each.path for each in _follow(requirements, folder) if each.kind == "package"]
+    return list(dict.fromkeys(_name_of(path) for path in packages if path.is_dir()))
 
 
 def _follow(requirements: Iterable[str], folder: Path) -> Iterator[_Reference]:
@@ -128,11 +129,12 @@ def _lines(path: Path) -> list[str]:
     return [line for line in bare if line]
 
 
-def _content(found: _Reference, folder: Path) -> bytes:
-    if found.path.is_dir():
-        return _digest(found, folder)
+def _content(reference: _Reference, folder: Path) -> bytes:
+    path = reference.path
+    if path.is_dir():
+        return _digest(reference, folder)
     try:
-        return found.path.read_bytes() if _is_small(found.path) else _sha256(found.path)
+        return path.read_bytes() if _is_small(path) else _sha256(path)
     except OSError:
         # What installs it says so.
         return b""
@@ -142,34 +144,37 @@ def _is_small(path: Path) -> bool:
     return path.stat().st_size <= _WHOLE_BYTES
 
 
-def _digest(found: _Reference, folder: Path) -> bytes:
+def _digest(reference: _Reference, folder: Path) -> bytes:
     """Return a digest of the files of a package."""
+    package = reference.path
     # The project itself may keep data and results beside its code.
-    only_code = folder.resolve().is_relative_to(found.path)
+    suffixes = _CODE if folder.resolve().is_relative_to(package) else None
     digest, left = hashlib.sha256(), _FOLDER_BYTES
-    paths = (found.path / name for name in _BUILDING)
-    files = paths if found.kind == "editable" else _files(found.path)
-    for path in islice(files, _FOLDER_FILES):
-        if only_code and path.suffix not in _CODE:
-            continue
+    paths = (package / name for name in _BUILDING)
+    files = paths if reference.kind == "editable" else _files(package, suffixes)
+    for index, path in enumerate(files):
         try:
             state = path.stat()
-            whole = state.st_size <= left
+            whole = index < _FOLDER_FILES and state.st_size <= left
             text = _sha256(path).hex() if whole else f"{state.st_size} {state.st_mtime_ns}"
         except OSError:
             continue
         left -= state.st_size if whole else 0
-        digest.update(f"{path.relative_to(found.path)}\0{text}\n".encode(errors="surrogateescape"))
+        digest.update(f"{path.relative_to(package)}\0{text}\n".encode(errors="surrogateescape"))
     return digest.digest()
 
 
-def _files(package: Path) -> Iterator[Path]:
+def _files(package: Path, suffixes: frozenset[str] | None) -> Iterator[Path]:
+    """Yield the files of a package in order; None for those of any suffix."""
     for place, folders, names in os.walk(package):
         at = Path(place)
         folders[:] = sorted(name for name in folders if not _is_left_out(at, name, package))
         for name in sorted(names):
-            if not name.endswith((".pyc", ".pyo")) and (at / name).is_file():
-                yield at / name
+            path = at / name
+            counts = path.suffix not in _COMPILED if suffixes is None else path.suffix in suffixes
+            # Hidden files are of editors and tools.
+            if counts and not name.startswith(".") and path.is_file():
+                yield path
 
 
 def _is_left_out(at: Path, name: str, package: Path) -> bool:
@@ -184,11 +189,11 @@ def _is_left_out(at: Path, name: str, package: Path) -> bool:
 
 
 def _sha256(path: Path) -> bytes:
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
         while block := file.read(_BLOCK):
-            found.update(block)
-    return found.digest()
+            digest.update(block)
+    return digest.digest()
 
 
 def _name_of(package: Path) -> str:
