@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,49 @@ def test_files_of_a_package_beyond_the_bound(
     before = _of_project(project).folder
     (project / "features" / "words.txt").write_text("a\nb\n")
     assert _of_project(project).folder != before
+
+
+@pytest.mark.parametrize(
+    "line", ['-e "./my features"', "-e './my features'", "--editable=./my\\ features"]
+)
+def test_a_path_with_spaces(tmp_path: Path, line: str) -> None:
+    project = _project(tmp_path / "project", line)
+    package = _package(project / "my features")
+    before = _of_project(project).folder
+    (package / "setup.cfg").write_text("[options]\ninstall_requires = six\n")
+    assert _of_project(project).folder != before
+    url = f"-e file://{project}/my%20features"
+    assert references.absolute(line, project).replace("--editable", "-e") == url
+    assert referenced([url], project) == referenced([line], project)
+
+
+def test_a_list_in_a_folder_with_spaces(tmp_path: Path) -> None:
+    (tmp_path / "my lists").mkdir()
+    (tmp_path / "my lists" / "all.txt").write_text("six\n")
+    for line in ('-r "my lists/all.txt"', "--requirement='my lists/all.txt'"):
+        full = references.absolute(line, tmp_path)
+        assert full.endswith(f" '{tmp_path}/my lists/all.txt'")
+        assert referenced([line], tmp_path) == referenced([full], tmp_path) == [b"six\n"]
+
+
+def test_hidden_files_do_not_count(tmp_path: Path) -> None:
+    project = _project(tmp_path / "project", "./features")
+    package = _package(project / "features")
+    before = _of_project(project).folder
+    (package / ".coverage").write_text("left")
+    assert _of_project(project).folder == before
+
+
+@pytest.mark.parametrize("manager", ["uv", "virtualenv"])
+def test_both_managers_install_an_editable_package_in_a_folder_with_spaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, manager: str
+) -> None:
+    uv_on_path(monkeypatch)
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    project = _project(tmp_path / "project")
+    backend = _package(project / "my features") / "backend.py"
+    backend.write_text(backend.read_text().replace("def build_wheel", "def build_editable"))
+    (project / "python_env.yaml").write_text("""dependencies: ['-e "./my features"']""")
+    recipe = replace(_of_project(project), manager=manager)
+    python = build(recipe, tmp_path / "home", lambda _: None)
+    subprocess.check_output([str(python), "-I", "-c", "import features"])

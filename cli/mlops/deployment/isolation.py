@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mlops.environments.building import Recipe, build, find
-from mlops.environments.files import absolute, read_requirements
-from mlops.environments.references import referenced
+from mlops.environments.files import read_requirements
+from mlops.environments.references import absolute, referenced
 from mlops.errors import InvalidInputError
 from mlops.runtimes.folder import read_mlmodel
 from mlops.runtimes.requirements import conflicts, differences

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mlops.environments.references import EDITABLE, LIST
+from mlops.environments.references import absolute
 from mlops.settings.yaml_text import parse_yaml
 
 
@@ -40,11 +40,3 @@ def read_requirements(file: Path) -> tuple[str, list[str]]:
         else:
             requirements.append(str(item))
     return python, [absolute(item, file.parent) for item in requirements]
-
-
-def absolute(requirement: str, folder: Path) -> str:
-    """Return a requirement whose file, if it names one, is absolute."""
-    match = LIST.match(requirement) or EDITABLE.match(requirement)
-    if match is None or "://" in match[2]:
-        return requirement
-    return f"{match[1]} {(folder / match[2]).resolve()}"

@@ -9,16 +9,17 @@ import configparser
 import hashlib
 import os
 import re
+import shlex
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
-#: An option that names another list, or constraints; the second group is the file.
-LIST = re.compile(r"(-r|--requirement|-c|--constraint)(?:\s*=\s*|\s*)(\S+)")
-EDITABLE = re.compile(r"(-e|--editable)(?:\s*=\s*|\s*)(\S+)")
+# An option that names another list, or constraints; the second group begins with the file.
+_LIST = re.compile(r"(-r|--requirement|-c|--constraint)(?:\s*=\s*|\s*)(\S.*)")
+_EDITABLE = re.compile(r"(-e|--editable)(?:\s*=\s*|\s*)(\S.*)")
 _ARCHIVES = (".whl", ".zip", ".tar.gz", ".tar.bz2", ".tar.xz", ".tgz")
 # Of a larger list or archive, a digest.
 _WHOLE_BYTES = 10 << 20
@@ -66,13 +67,41 @@ def local_packages(requirements: Sequence[str], folder: Path) -> list[str]:
     return list(dict.fromkeys(_name_of(path) for path in packages if path.is_dir()))
 
 
+def absolute(requirement: str, folder: Path) -> str:
+    """Return a requirement whose file, if an option names one, is absolute."""
+    if named := _named_by(_LIST, requirement):
+        option, text = named
+        path = text if "://" in text else str((folder / text).resolve())
+        return f"{option} {shlex.quote(path)}"
+    if named := _named_by(_EDITABLE, requirement):
+        option, text = named
+        if "://" in text:
+            return requirement
+        path = str((folder / text).resolve())
+        # Of a path with spaces, pip wants quotes and uv wants none; both take it as a URL.
+        return f"{option} {path if shlex.quote(path) == path else f'file://{quote(path)}'}"
+    return requirement
+
+
+def _named_by(option: re.Pattern[str], line: str) -> tuple[str, str] | None:
+    """Return an option and what it names, as pip reads it; None for a line without that option."""
+    match = option.match(line.strip())
+    if match is None:
+        return None
+    try:
+        return match[1], shlex.split(match[2])[0]
+    except ValueError:
+        # A quote that does not end; pip refuses it.
+        return match[1], match[2]
+
+
 def _follow(requirements: Iterable[str], folder: Path) -> Iterator[_Reference]:
     seen: set[Path] = set()
 
     def follow(lines: Iterable[str], own: Path) -> Iterator[_Reference]:
         for line in lines:
-            if match := LIST.fullmatch(line.strip()):
-                path = _existing(own / match[2])
+            if named := _named_by(_LIST, line):
+                path = _existing(own / named[1])
                 if path is None or path in seen or not path.is_file() or len(seen) >= _LISTS:
                     continue
                 seen.add(path)
@@ -89,8 +118,8 @@ def _packages(line: str, folders: Sequence[Path]) -> Iterator[_Reference]:
 
     pip and uv take a path in a list from where they were started; other tools from the list.
     """
-    editable = EDITABLE.match(line.strip())
-    text = (editable[2] if editable else line).strip()
+    editable = _named_by(_EDITABLE, line)
+    text = editable[1] if editable else line.strip()
     named = re.match(r"[\w.-]+\s*(?:\[[^]]*])?\s*@\s*(\S.*)", text)
     text = named[1] if named else text
     text = re.split(r"\s--|\s*;|#", text, maxsplit=1)[0].strip()
