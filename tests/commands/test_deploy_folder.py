@@ -129,3 +129,40 @@ def test_a_batch_is_not_resumed_with_another_model(folders: Shop) -> None:
     refused = folders.run(*words)
     assert refused.code == 7
     assert "arms differ" in refused.error["message"]
+
+
+def test_the_copies_that_a_deployment_needs_stay(folders: Shop) -> None:
+    def kept() -> list[list[str]]:
+        models = folders.ok("cache", "list", "--json").document["models"]
+        return sorted(model["kept_for"] for model in models)
+
+    folders.ok("deploy", "--model", "./model")
+    first = answers(folders)
+    folders.ok("stop")
+    retrain(folders, [0.0, 0.0, 2.0])
+    assert folders.ok("cache", "clear", "--json").document["models"] == []
+    folders.ok("start")
+    assert answers(folders) == first
+    # Those of the live revision and before, also where only shares changed; and no others.
+    folders.ok("deploy", "--model", "./model")
+    assert kept() == [["pair"], ["pair"]]
+    folders.ok("stop")
+    folders.ok("cache", "clear")
+    folders.ok("rollback")
+    assert answers(folders) == first
+    assert kept() == [["pair"], ["pair"]]
+    folders.ok("deploy", "--model", "./other")
+    assert kept() == [[], ["pair"], ["pair"]]
+    folders.ok("cache", "clear")
+    assert kept() == [["pair"], ["pair"]]
+
+
+def test_a_former_model_that_is_gone(folders: Shop) -> None:
+    folders.ok("deploy", "--model", "./model")
+    folders.ok("stop")
+    retrain(folders, [0.0, 0.0, 2.0])
+    shutil.rmtree(folders.folder / ".mlops" / "cache")
+    said = folders.run("start", "--json")
+    assert said.code == 7
+    assert "holds another model now" in said.error["message"]
+    assert said.error["hint"].startswith("Save the former model to the folder again")

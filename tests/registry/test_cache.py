@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from mlops.errors import ConflictError
-from mlops.registry import fetched, fetching
+from mlops.registry import artifact_digest, fetched, fetching
 from mlops.registry.artifact_digest import read_content
+from mlops.registry.artifact_manifest import pin
 from mlops.registry.cache import Cache, open_cache
 from mlops.registry.cache_lease import Lease, lock_of
 from mlops.registry.locks import locked
@@ -198,3 +199,52 @@ def test_the_limit_is_a_setting(tmp_path: Path) -> None:
     settings = load_settings(tmp_path, flags={"cache.max_mb": 3}, environ={})
     assert open_cache(settings).max_bytes == 3_000_000
     assert not settings.home.exists()
+
+
+def test_what_is_kept_for_a_deployment_stays_whatever_the_limit(cache: Cache, add: Add) -> None:
+    folders = {name: add(name) for name in "abcd"}
+    digest = {name: cache.digest_in(folder) for name, folder in folders.items()}
+    for name in ("a", "b", "b", "c"):
+        cache.keep("pair", [digest[name]])
+    cache.keep("shop", [digest["c"], digest["c"]])
+    # Those of the live revision, and before them.
+    cache.prune(everything=True)
+    assert sorted(names(cache)) == ["b", "c"]
+    assert {model.sources[0][-1]: model.kept_for for model in cache.models()} == {
+        "b": ("pair",),
+        "c": ("pair", "shop"),
+    }
+    (cache.folder / "deployments" / "pair.json").write_text("{")
+    cache.prune(everything=True)
+    assert names(cache) == ["c"]
+
+
+def test_a_folder_is_read_once_to_pin_it_and_once_to_copy_it(
+    tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[Path] = []
+    sha256_of = artifact_digest.sha256_of
+
+    def noted(path: Path) -> str:
+        hashed.append(path)
+        return sha256_of(path)
+
+    settings = load_settings(tmp_path, environ={})
+    model = make_model("saved", model=b"x")
+    version = pin(ModelVersion("./saved", str(model), str(model)), settings)
+    monkeypatch.setattr(artifact_digest, "sha256_of", noted)
+    shown: list[tuple[int, int]] = []
+    folder = fetching.fetch(version, settings, lambda done, total: shown.append((done, total)))
+    assert read_content(folder).digest == version.digest
+    assert not any(path.is_relative_to(model) for path in hashed)
+    size = read_content(model).size
+    assert shown[-1] == (size, size)
+
+
+def test_an_interrupted_copy_of_another_model(tmp_path: Path, make_model: MakeModel) -> None:
+    settings = load_settings(tmp_path, environ={})
+    model = make_model("saved", model=b"x")
+    version = pin(ModelVersion("./saved", str(model), str(model)), settings)
+    with open_cache(settings).part(f"{model}\n{version.digest}") as part:
+        (part / "left.bin").write_bytes(b"of another")
+    assert read_content(fetching.fetch(version, settings)).digest == version.digest

@@ -45,14 +45,15 @@ def list_cache(as_json: Json = False) -> None:
 def prune(dry_run: DryRun = False, as_json: Json = False) -> None:
     """Remove the least recently used models beyond `max_mb`, and broken downloads.
 
-    What a running server uses stays, whatever its size. Of proved runtimes 100 are kept.
+    What a running server uses stays, whatever its size, and so does what is kept for a deployment.
+    Of proved runtimes 100 are kept.
     """
     _remove(everything=False, dry_run=dry_run, as_json=as_json)
 
 
 @app.command()
 def clear(dry_run: DryRun = False, as_json: Json = False) -> None:
-    """Remove everything that no running server uses."""
+    """Remove everything that no running server uses and that is not kept for a deployment."""
     _remove(everything=True, dry_run=dry_run, as_json=as_json)
 
 
@@ -91,10 +92,12 @@ def _render(
         table.add_column("MODEL", no_wrap=True, style="bold")
         table.add_column("SIZE", justify="right", no_wrap=True)
         table.add_column("USED", no_wrap=True)
+        table.add_column("KEPT FOR", overflow="fold")
         table.add_column("FROM", overflow="fold")
         for model in models:
             used = "now" if model.in_use else age(model.used_ms)
-            table.add_row(_short(model), in_bytes(model.size), used, "\n".join(model.sources))
+            kept, sources = ", ".join(model.kept_for), "\n".join(model.sources)
+            table.add_row(_short(model), in_bytes(model.size), used, kept, sources)
         out.print(table)
     out.print(
         f"[dim]{len(models)} models, {in_bytes(size)} of at most {in_bytes(cache.max_bytes)}, "

@@ -30,6 +30,7 @@ from mlops.policies.base import Contextual
 from mlops.policies.making import make_policy
 from mlops.registry import fetched
 from mlops.registry.artifact_digest import read_content
+from mlops.registry.fetching import keep_folders
 from mlops.registry.ledger import Entry, Intent, Ledger
 from mlops.registry.trust import check_trusted
 from mlops.settings.needs import RolloutSettings
@@ -189,6 +190,7 @@ def apply(
             if number != prepared.live and not _took(where, number):
                 ledger.abandon(number, error.message)
             raise
+        keep_folders(spec.name, spec.models, settings)
         if number != prepared.live:
             names = [arm.name for arm in spec.arms]
             ledger.note_runtimes(number, dict(zip(names, state.runtimes, strict=False)))

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 from pathlib import Path
 
 from mlops.errors import InvalidInputError, NotFoundError
@@ -66,6 +67,31 @@ def copy_content(
         on_bytes(file.size)
 
 
+def copy_files(
+    source: Path, target: Path, show: Callable[[int, int], None] = lambda *_: None
+) -> None:
+    """Copy the files of a model into a new folder, without a look at what they hold.
+
+    Args:
+        source: The model's folder.
+        target: Where to.
+        show: Called with the bytes that were copied, and those of all.
+
+    Raises:
+        InvalidInputError: It holds what no store could.
+    """
+    paths = list(_files(source))
+    strange = next((path for path in paths if not path.is_file()), None)
+    if strange is not None:
+        raise _no_file(strange)
+    sizes = [path.stat().st_size for path in paths]
+    for path, done in zip(paths, accumulate(sizes), strict=True):
+        copy = target / path.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, copy)
+        show(done, sum(sizes))
+
+
 def sha256_of(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> str:
     """Return the SHA-256 of a file in hexadecimal.
 
@@ -105,7 +131,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _read(folder: Path, path: Path) -> ContentFile:
     if not path.is_file():
-        raise InvalidInputError(f"`{path}` is not a file that a store can hold.")
+        raise _no_file(path)
     before = path.stat()
     found = ContentFile(path.relative_to(folder).as_posix(), before.st_size, sha256_of(path))
     after = path.stat()
@@ -114,3 +140,7 @@ def _read(folder: Path, path: Path) -> ContentFile:
             f"`{path}` changed while it was read.", hint="Try again when nothing writes to it."
         )
     return found
+
+
+def _no_file(path: Path) -> InvalidInputError:
+    return InvalidInputError(f"`{path}` is not a file that a store can hold.")

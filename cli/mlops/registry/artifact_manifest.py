@@ -148,7 +148,11 @@ def pin(version: ModelVersion, settings: StoreSettings) -> ModelVersion:
         store.close()
 
 
-def check_unchanged(version: ModelVersion, found: str) -> None:
+def check_unchanged(
+    version: ModelVersion,
+    found: str,
+    hint: str = "Name the model again to deploy what is there now, or push the former one back.",
+) -> None:
     """Refuse a model that is no longer what was pinned.
 
     Raises:
@@ -158,7 +162,7 @@ def check_unchanged(version: ModelVersion, found: str) -> None:
         raise ConflictError(
             f"`{version.label}` holds another model now: {shorten(found)}, not "
             f"{shorten(version.digest)}.",
-            hint="Name the model again to deploy what is there now, or push the former one back.",
+            hint=hint,
         )
 
 

@@ -4,6 +4,7 @@
     models/DIGEST.json     what they are; without it the folder is ignored
     models/DIGEST.lock     held shared while the folder is used, exclusive to remove it
     sources/HASH           which model a source led to
+    deployments/NAME.json  models that are nowhere else, and that a deployment may need again
     parts/KEY/             an incomplete download, with a lock beside it
 
 Two references to the same bytes share one folder. A lock ends with its holder, so a folder is in
@@ -18,8 +19,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +48,7 @@ class Cached:
         used_ms: When it was last used, milliseconds since 1970 in UTC.
         in_use: Whether a server or a command uses it now.
         sources: Where it came from.
+        kept_for: Deployments for which it stays, whether they run or not.
     """
 
     digest: str
@@ -54,6 +57,7 @@ class Cached:
     used_ms: int
     in_use: bool
     sources: tuple[str, ...]
+    kept_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,18 @@ class Cache:
         """Remember what a key, which represents a source, led to."""
         _write(self._source(key), {"source": without_credentials(source), "digest": digest})
 
+    def keep(self, deployment: str, digests: Iterable[str]) -> None:
+        """Let no `prune` remove models that a deployment serves now, or served before them.
+
+        Args:
+            deployment: Its name.
+            digests: Models of its live revision of which there may be no other copy.
+        """
+        file, now = self.folder / "deployments" / f"{deployment}.json", sorted({*digests})
+        before = _read_kept(file)
+        if now != (before[0] if before else []):
+            _write(file, {"models": [now, *(each for each in before if each != now)][:2]})
+
     @contextlib.contextmanager
     def part(self, key: str) -> Iterator[Path]:
         """Give the folder for a download, with what an interrupted one left in it.
@@ -155,22 +171,28 @@ class Cache:
     def models(self) -> tuple[Cached, ...]:
         """Return what is here, most recently used first."""
         sources = self._sources()
-        found = [
-            _cached(record.with_suffix(""), content, [s for s, d in sources if d == content.digest])
-            for record in (self.folder / "models").glob("*.json")
-            if (content := _read_record(record.with_suffix(""))) is not None
-        ]
-        return tuple(sorted(found, key=lambda model: model.used_ms, reverse=True))
+        kept = {
+            file.stem: {*chain.from_iterable(_read_kept(file))}
+            for file in sorted((self.folder / "deployments").glob("*.json"))
+        }
+        models = []
+        for record in (self.folder / "models").glob("*.json"):
+            folder = record.with_suffix("")
+            if (content := _read_record(folder)) is not None:
+                came_from = [source for source, digest in sources if digest == content.digest]
+                kept_for = [name for name, digests in kept.items() if content.digest in digests]
+                models.append(_cached(folder, content, came_from, kept_for))
+        return tuple(sorted(models, key=lambda model: model.used_ms, reverse=True))
 
     def prune(
         self, *, everything: bool = False, parts: bool = True, dry_run: bool = False
     ) -> Removed:
         """Remove what was not used for the longest time, until the rest is within the limit.
 
-        What is in use stays, and so do downloads in progress.
+        What is in use or kept stays, and so do downloads in progress.
 
         Args:
-            everything: Remove all that is not in use, whatever the limit.
+            everything: Remove all that is neither in use nor kept, whatever the limit.
             parts: Remove interrupted downloads too, instead of keeping them for the next
                 attempt.
             dry_run: Remove nothing, only say what would be.
@@ -180,7 +202,8 @@ class Cache:
         gone = []
         for model in reversed(models):
             within = left <= self.max_bytes and not everything
-            if not within and not model.in_use and (dry_run or self._remove(model)):
+            stays = within or model.in_use or model.kept_for
+            if not stays and (dry_run or self._remove(model)):
                 gone.append(model)
                 left -= model.size
         broken = dict(self._broken_off(dry_run=dry_run)) if parts else {}
@@ -223,7 +246,7 @@ def open_cache(settings: StoreSettings) -> Cache:
     return Cache(settings.home / "cache", settings.cache.max_mb * _MB)
 
 
-def _cached(folder: Path, content: Content, sources: list[str]) -> Cached:
+def _cached(folder: Path, content: Content, sources: list[str], kept_for: list[str]) -> Cached:
     lock = lock_of(folder)
     used_s = lock.stat().st_mtime if lock.exists() else 0.0
     with locked_if_free(lock) as free:
@@ -234,6 +257,7 @@ def _cached(folder: Path, content: Content, sources: list[str]) -> Cached:
             used_ms=int(used_s * 1000),
             in_use=not free,
             sources=tuple(sources),
+            kept_for=tuple(kept_for),
         )
 
 
@@ -257,6 +281,16 @@ def _read_source(file: Path) -> tuple[str, str]:
         return str(document["source"]), str(document["digest"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return "", ""
+
+
+def _read_kept(file: Path) -> list[list[str]]:
+    """Return the models of a deployment's live revision, then those before."""
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        return [[str(digest) for digest in each] for each in document["models"]]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        # A damaged file keeps none; the next deploy or start writes it.
+        return []
 
 
 def _sizes(folder: Path) -> dict[str, int]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from mlops.errors import ConflictError, NotFoundError
-from mlops.registry.artifact_digest import copy_content, read_content
+from mlops.registry.artifact_digest import copy_content, copy_files, read_content
 from mlops.registry.artifact_manifest import Place, check_unchanged, is_store, look, pin
 from mlops.registry.cache import open_cache
 from mlops.registry.cache_lease import Lease
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from mlops.spec.model import ModelVersion
 
 _TRIES = 3
+_FORMER_FOLDER = (
+    "Save the former model to the folder again, or name the folder again to deploy what is there."
+)
 
 
 def _unseen(done: int, total: int) -> None:
@@ -109,6 +112,22 @@ def cached_folder(version: ModelVersion, settings: StoreSettings) -> Path | None
     is_known = version.digest.startswith("sha256:")
     digest = version.digest if is_known else cache.digest_of(_key(version))
     return cache.find(digest) if digest else None
+
+
+def keep_folders(
+    deployment: str, versions: Iterable[ModelVersion], settings: StoreSettings
+) -> None:
+    """Keep in the cache what a deployment has of folders of this machine.
+
+    Their copy may be the only one: the next training writes into them.
+
+    Args:
+        deployment: Its name.
+        versions: Models of the revision that is live now.
+        settings: The project's settings.
+    """
+    of_folders = (each for each in versions if each.digest and plain_folder(each.source))
+    open_cache(settings).keep(deployment, [version.digest for version in of_folders])
 
 
 def content_digest(folder: Path, settings: StoreSettings) -> str:
@@ -215,9 +234,13 @@ def _download(version: ModelVersion, settings: StoreSettings, part: Path, show: 
 def _copy(version: ModelVersion, folder: Path, part: Path, show: Show) -> Content:
     # Copied, not linked: a training that writes into the files would change them here too.
     _check_is_model(version, folder)
-    content = read_content(folder)
-    check_unchanged(version, content.digest)
-    copy_content(folder, content, part, Meter(content.size, show))
+    # What an interrupted copy left may be of another model.
+    shutil.rmtree(part)
+    part.mkdir()
+    copy_files(folder, part, show)
+    # The copy, so that a file that changed meanwhile is noticed as well.
+    content = read_content(part)
+    check_unchanged(version, content.digest, _FORMER_FOLDER)
     return content
 
 
