@@ -10,7 +10,7 @@ from mlops.live_page.request_ids import id_of
 from mlops.live_page.templates import render
 from mlops.monitoring.outliers import find_outliers
 from mlops.spec.deployment import Arm
-from mlops.stats.outlier_document import LEVEL, OUTLIER_FILE, RowDetector, from_json
+from mlops.stats.outlier_document import LEVEL, RowDetector, read_detector
 
 _MOST = 10
 
@@ -20,9 +20,7 @@ def outliers(look: Look) -> str:
 
     def detector(arm: Arm) -> RowDetector | None:
         folder = look.folder(arm)
-        path = folder / OUTLIER_FILE if folder else None
-        known = path is not None and path.is_file()
-        return from_json(path.read_bytes()) if known and path else None
+        return read_detector(folder) if folder else None
 
     found = find_outliers(look.journal, detector, LEVEL, NEWEST)
     if found is None or not found.shares:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mlops.errors import InvalidInputError, NotFoundError
 from mlops.registry.faults import store_errors
 from mlops.registry.fetching import local_path
+from mlops.settings.secrets import without_credentials
 
 if TYPE_CHECKING:
     from mlflow.types import ColSpec, TensorSpec
@@ -101,17 +102,22 @@ def read_model_file(source: str, name: str) -> str | None:
     """Return the text of a file in a model's folder, None if there is no such file.
 
     Raises:
+        InvalidInputError: It is not UTF-8.
         RemoteError: The artifact store cannot be reached.
     """
     folder = local_path(source)
-    if folder is not None:
-        path = folder / name
-        return path.read_text(encoding="utf-8") if path.is_file() else None
-    import mlflow
-
     try:
+        if folder is not None:
+            path = folder / name
+            return path.read_text(encoding="utf-8") if path.is_file() else None
+        import mlflow
+
         with store_errors(source):
             return str(mlflow.artifacts.load_text(f"{source}/{name}"))
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(
+            f"`{without_credentials(source)}/{name}` is damaged: {error}."
+        ) from error
     except NotFoundError:
         return None
 

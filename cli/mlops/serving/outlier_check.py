@@ -18,7 +18,7 @@ from mlops.protocols.base import InferenceResponse, Payload, ProtocolError
 from mlops.serving.dataplane import Answer
 from mlops.serving.explaining import records_of
 from mlops.serving.revision import LiveRevision
-from mlops.stats.outlier_document import LEVEL, OUTLIER_FILE, RowDetector, from_json
+from mlops.stats.outlier_document import LEVEL, RowDetector, read_detector
 
 _LOG = logging.getLogger(__name__)
 #: Header, or metadata entry, by which a caller asks.
@@ -110,9 +110,7 @@ def _detector(path: str) -> RowDetector | None:
         OSError: It cannot be read now.
     """
     try:
-        return from_json((Path(path) / OUTLIER_FILE).read_bytes())
-    except FileNotFoundError:
-        return None
+        return read_detector(Path(path))
     except InvalidInputError as error:
         _LOG.warning("outliers: the model in `%s` counts as without a detector: %s", path, error)
         return None

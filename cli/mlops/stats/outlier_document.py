@@ -11,6 +11,7 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,23 @@ def to_json(found: RowDetector) -> str:
         "arrays": base64.b64encode(file.getvalue()).decode("ascii"),
     }
     return json.dumps(document, allow_nan=False) + "\n"
+
+
+def read_detector(folder: Path) -> RowDetector | None:
+    """Return the detector that is stored with a model; None where there is none.
+
+    Args:
+        folder: The model's folder.
+
+    Raises:
+        InvalidInputError: Its file is of another version or form.
+        OSError: Its file cannot be read now.
+    """
+    try:
+        text = (folder / OUTLIER_FILE).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return from_json(text)
 
 
 def from_json(text: str | bytes) -> RowDetector:

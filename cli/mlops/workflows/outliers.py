@@ -13,11 +13,11 @@ from mlops.deployment.runtime_files import places
 from mlops.errors import InvalidInputError
 from mlops.monitoring.outliers import Flagged, Found, Share, find_outliers
 from mlops.registry.details import read_model_file
-from mlops.registry.fetching import cached_folder
+from mlops.registry.fetching import cached_folder, local_path
 from mlops.settings import Settings
 from mlops.spec.deployment import Arm
 from mlops.spec.request_id import mint
-from mlops.stats.outlier_document import OUTLIER_FILE, RowDetector, from_json
+from mlops.stats.outlier_document import OUTLIER_FILE, RowDetector, from_json, read_detector
 from mlops.workflows.evidence import open_evidence, unanswered
 
 
@@ -158,8 +158,10 @@ def detector_of(settings: Settings, arm: Arm) -> RowDetector | None:
     """
     if arm.model.endpoint:
         return None
-    folder = cached_folder(arm.model, settings)
-    text = read_model_file(str(folder) if folder else arm.model.source, OUTLIER_FILE)
+    folder = cached_folder(arm.model, settings) or local_path(arm.model.source)
+    if folder is not None:
+        return read_detector(folder)
+    text = read_model_file(arm.model.source, OUTLIER_FILE)
     return from_json(text) if text is not None else None
 
 

@@ -8,7 +8,7 @@ from mlops.journal.consumer_records import Alarm, Reading
 from mlops.monitoring.outliers import OutlierFold, Share
 from mlops.spec import metrics as families
 from mlops.spec.deployment import Arm
-from mlops.stats.outlier_document import OUTLIER_FILE, RowDetector, from_json
+from mlops.stats.outlier_document import RowDetector, read_detector
 from mlops.workflows.watching import Watching
 
 
@@ -44,5 +44,4 @@ class OutliersConsumer(Watching[Mapping[str, Share]]):
     def _detector(self, arm: Arm) -> RowDetector | None:
         if arm.model.endpoint:
             return None
-        path = self._folder(arm) / OUTLIER_FILE
-        return from_json(path.read_bytes()) if path.is_file() else None
+        return read_detector(self._folder(arm))

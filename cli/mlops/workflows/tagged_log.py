@@ -20,7 +20,7 @@ from mlops.monitoring.outliers import Share, look_at_rows
 from mlops.spec.deployment import Arm
 from mlops.spec.request_log import OUTLIERS_STATE
 from mlops.spec.server import read_state
-from mlops.stats.outlier_document import OUTLIER_FILE, RowDetector, from_json
+from mlops.stats.outlier_document import RowDetector, read_detector
 
 # So long a server may take to say where the model of a new revision is.
 _SWAP_MS = 60_000
@@ -111,7 +111,5 @@ class ServedDetectors:
                 raise RemoteError(f"The server has not said yet where revision {revision} is.")
             return None
         if path not in self._known:
-            file = Path(path) / OUTLIER_FILE
-            text = file.read_bytes() if file.is_file() else None
-            self._known[path] = None if text is None else from_json(text)
+            self._known[path] = read_detector(Path(path))
         return self._known[path]
