@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -129,6 +130,23 @@ def test_a_batch_is_not_resumed_with_another_model(folders: Shop) -> None:
     refused = folders.run(*words)
     assert refused.code == 7
     assert "arms differ" in refused.error["message"]
+
+
+def test_a_batch_that_an_earlier_version_began(folders: Shop) -> None:
+    words = ("batch", "./model", "--data", "rows.csv", "--out", "scored", "--json")
+    folders.ok(*words)
+    file = folders.folder / "scored" / "_batch.json"
+    document = json.loads(file.read_text())
+    # It had no digest.
+    document["arms"] = [arm[:-1] for arm in document["arms"]]
+    file.write_text(json.dumps(document))
+    refused = folders.run(*words)
+    assert refused.code == 7
+    assert "begun by an earlier mlops, which did not pin the model" in refused.error["message"]
+    assert "another `--out`" in refused.error["hint"]
+    document["arms"][0][0] = "another"
+    file.write_text(json.dumps(document))
+    assert "arms differ" in folders.run(*words).error["message"]
 
 
 def test_the_copies_that_a_deployment_needs_stay(folders: Shop) -> None:

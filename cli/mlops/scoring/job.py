@@ -290,12 +290,27 @@ def _begin(job: Job, inputs: Inputs, store: Store) -> _Types:
     types = _Types(known["columns"], known.get("stale", False))
     asked = json.loads(json.dumps(job.identity(inputs)))
     differs = [name for name in asked if asked[name] != known.get(name)]
+    if differs == ["arms"] and _lack_pins(known.get("arms"), asked["arms"]):
+        raise ConflictError(
+            f"The job in `{store.location}` was begun by an earlier mlops, which did not pin the "
+            "model to its files, so it is unknown whether they are the same.",
+            hint="Choose another `--out`, or empty that one, to score all rows with what is there.",
+        )
     if differs:
         raise ConflictError(
             f"`{store.location}` has the output of another job: {', '.join(differs)} differ.",
             hint="Choose another `--out`, or empty that one.",
         )
     return types
+
+
+def _lack_pins(begun_with: object, asked: list[list[str]]) -> bool:
+    """Whether arms differ only in digests, which earlier versions did not write."""
+    if not isinstance(begun_with, list) or len(begun_with) != len(asked):
+        return False
+    # Each is its name, then label and source of its model, and a digest where that is pinned.
+    pairs = zip(begun_with, asked, strict=True)
+    return all(was in (arm, arm[:3]) for was, arm in pairs)
 
 
 def scored(job: Job, chunk: Chunk) -> Cells:
