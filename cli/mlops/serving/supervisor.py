@@ -39,7 +39,8 @@ from mlops.spec.server import Launch, Served, ServerState, state_to_dict, write_
 
 _LOG = logging.getLogger(__name__)
 _ANSWER_S = 2.0
-# Shorter than a worker waits for the sum: of one that is busy the counts before are used.
+# Shorter than a worker waits for the sum: of one that is busy the counts before are used. Answers
+# that come later show that it does not hang.
 _COUNTS_S = 1.0
 _STATUS_S = 4.0
 # Shorter than a worker waits for all of them, see `worker`.
@@ -241,16 +242,7 @@ class Supervisor:
             await asyncio.sleep(EVERY_S)
 
     async def _ask_counts(self) -> None:
-        await asyncio.gather(*map(self._ask_count, self._running()))
-
-    async def _ask_count(self, worker: WorkerProcess) -> None:
-        pid = worker.pid
-        with contextlib.suppress(MlopsError):
-            counts = await worker.ask("snapshot", timeout_s=_COUNTS_S)
-            # The next process in its place counts from 0, and the last one's counts are in already.
-            if worker.pid == pid:
-                worker.last = unpacked(counts)
-                worker.answered_s = time.monotonic()
+        await asyncio.gather(*(each.count(_COUNTS_S) for each in self._running()))
 
     async def _counts(self) -> Counts:
         """Add up all workers' counts; of one that does not answer, those it gave last."""

@@ -8,6 +8,7 @@ what they start while they load (threads of OpenMP above all) would not survive 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import importlib
 import logging
@@ -24,13 +25,15 @@ from typing import Any, Literal, NoReturn, TypeAlias
 from mlops.errors import MlopsError, kind_of
 from mlops.forking import fork, threads
 from mlops.serving.channel import Channel, Handler
-from mlops.serving.counting import Counts
+from mlops.serving.counting import Counts, unpacked
 from mlops.serving.event_loop import run
 from mlops.serving.sharing import Shared
 from mlops.serving.startup_messages import Said
 
 _LOG = logging.getLogger(__name__)
 _START_TIMEOUT_S = 300.0
+# How long each feedback waits for a worker that did not say in time what it has written.
+_OVERDUE_S = 0.2
 _ALWAYS = ("mlflow.pyfunc", "mlops.serving.worker", "mlops.runtimes.load")
 _SKLEARN = (
     "mlflow.sklearn",
@@ -77,7 +80,7 @@ class WorkerProcess:
         pid: Its process, 0 if there is none.
         restarts: How often it was started again.
         ready_ms: When it became ready, milliseconds since 1970 in UTC.
-        last: Its counts when it was last asked.
+        last: Its counts when it last answered.
         answered_s: When that was, as `time.monotonic` counts.
         line: This end of the socket to it; None if there is none.
     """
@@ -94,6 +97,7 @@ class WorkerProcess:
         self._reading: asyncio.Task[None] | None = None
         self._ended: asyncio.Future[int] | None = None
         self._overdue: asyncio.Task[None] | None = None
+        self._counting: set[asyncio.Task[None]] = set()
         self.line: socket.socket | None = None
 
     async def start(
@@ -135,16 +139,38 @@ class WorkerProcess:
         assert self._channel is not None
         return await self._channel.ask(name, *args, timeout_s=timeout_s)
 
+    async def count(self, patience_s: float) -> None:
+        """Ask for its counts, and return once they are in `last`, or after some time.
+
+        An answer that comes later counts too: a worker that needs longer does not hang.
+
+        Args:
+            patience_s: Seconds to wait for it.
+        """
+        counting = asyncio.create_task(self._count(self.pid))
+        self._counting.add(counting)
+        counting.add_done_callback(self._counting.discard)
+        await asyncio.wait([counting], timeout=patience_s)
+
+    async def _count(self, pid: int) -> None:
+        with contextlib.suppress(MlopsError):
+            counts = await self.ask("snapshot")
+            # The next process in its place counts from 0, and the last one's counts are in already.
+            if self.pid == pid:
+                self.last, self.answered_s = unpacked(counts), time.monotonic()
+
     async def written(self, patience_s: float) -> None:
         """Return once it has written what it answered so far, or has not after some time.
 
-        One that was asked before and has still not answered is not waited for.
+        One that was asked before and has still not answered is waited for a moment only.
 
         Args:
             patience_s: Seconds to wait for it.
         """
         if self._overdue is not None and not self._overdue.done():
-            return
+            await asyncio.wait([self._overdue], timeout=min(patience_s, _OVERDUE_S))
+            if not self._overdue.done():
+                return
         asked = asyncio.create_task(self.ask("written"))
         # Nobody may be waiting any more when it ends.
         asked.add_done_callback(lambda task: task.cancelled() or task.exception())
