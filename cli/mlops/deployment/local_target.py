@@ -225,8 +225,9 @@ def _of_new_key(settings: RolloutSettings, name: str) -> str:
             "has the key: put the file back from a backup before a restart, which fails without."
         )
     return (
-        f"The server of `{name}` has read another key than is in `{where.key}` now, and uses that "
-        f"until it is restarted: `mlops stop {name}`, then `mlops start {name}`."
+        f"The server of `{name}` has read another key than is in `{where.key}` now, and keeps "
+        f"using the previous key until it is restarted: `mlops stop {name}`, then "
+        f"`mlops start {name}`."
     )
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlops.errors import InvalidInputError
+from mlops.spec.access import read_if_there
 from mlops.spec.request_id import KEY_BYTES
 from mlops.spec.server import Launch
 
@@ -40,18 +43,25 @@ class Secrets:
         ]
 
 
+# A start makes a token where there is none, and refuses to make a key.
+_IF_GONE = {
+    "key": "before a restart, which fails without.",
+    "token": "before a restart, which makes another one: callers with this one are refused then.",
+}
+
+
 def _warnings(
     name: str, path: str, used: bytes | str, read: Callable[[str], bytes | str]
 ) -> list[str]:
-    if path and not Path(path).exists():
-        gone = f"`{path}`, the file of the {name}, is gone. This server still has the {name}; "
-        return [f"{gone}put the file back from a backup before a restart, which fails without."]
+    keeps = f"This server keeps using the previous {name} until it is restarted"
     try:
+        if path and read_if_there(Path(path)) is None:
+            text = f"`{path}`, the file of the {name}, is gone. This server still has the {name}; "
+            return [f"{text}put the file back from a backup {_IF_GONE[name]}"]
         if read(path) != used:
-            return [f"`{path}` was replaced. This server uses the {name} before until a restart."]
+            return [f"`{path}` was replaced. {keeps}."]
     except InvalidInputError as error:
-        used_until = f"This server still has the {name} before; "
-        return [f"{error.message} {used_until}mend the file before a restart, which fails without."]
+        return [f"{error.message} {keeps}; mend the file before, as a start fails without."]
     return []
 
 
@@ -82,7 +92,7 @@ def read_key(path: str) -> bytes:
 
 
 def _read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise InvalidInputError(f"`{path}` cannot be read: {error.strerror}.") from error
+    content = read_if_there(Path(path))
+    if content is None:
+        raise InvalidInputError(f"`{path}` cannot be read: {os.strerror(errno.ENOENT)}.")
+    return content
