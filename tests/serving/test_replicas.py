@@ -249,11 +249,12 @@ def test_feedback_does_not_wait_for_a_journal_that_hangs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: dict[str, Path]
 ) -> None:
     monkeypatch.setattr(past_module, "_LOOK_S", 0.05)
-    gate, reads = threading.Event(), list[int]()
+    gate, reads, reading = threading.Event(), list[int](), threading.Event()
 
     class Hanging(NullJournal):
         def revision_events(self) -> list[RevisionEvent]:
             reads.append(1)
+            reading.set()
             gate.wait(60)
             return [RevisionEvent(2, 0, "live", to_dict(served(models).revision.spec))]
 
@@ -265,6 +266,7 @@ def test_feedback_does_not_wait_for_a_journal_that_hangs(
         # Neither again for the same one, nor a second time while the first read hangs.
         for number in (2, 2, 3):
             await past.look_for([number])
+        assert await asyncio.to_thread(reading.wait, 120)
         assert (past.specs, len(reads)) == ({}, 1)
         gate.set()
         await asyncio.to_thread(until, lambda: past.specs)

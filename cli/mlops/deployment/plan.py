@@ -70,7 +70,9 @@ def difference(before: DeploymentSpec | None, after: DeploymentSpec) -> tuple[st
         if was is None:
             lines.append(f"+ {text}")
         elif was.model.identity != arm.model.identity:
-            lines.append(f"~ {text}  (was {_what(was.model, arm.model)}, {_percent(was.weight)})")
+            lines.append(
+                f"~ {text}  (was {_former_label(was.model, arm.model)}, {_percent(was.weight)})"
+            )
         elif was.weight != arm.weight:
             lines.append(f"~ {text}  (was {_percent(was.weight)})")
         else:
@@ -105,7 +107,7 @@ def difference(before: DeploymentSpec | None, after: DeploymentSpec) -> tuple[st
     return tuple(lines)
 
 
-def _what(was: ModelVersion, now: ModelVersion) -> str:
+def _former_label(was: ModelVersion, now: ModelVersion) -> str:
     """Name a former model, where its label may be that of the new one."""
     if (was.label, was.source) != (now.label, now.source):
         return was.label
@@ -126,7 +128,9 @@ def _shadows(before: Sequence[Shadow], after: Sequence[Shadow]) -> list[str]:
         if was is None:
             lines.append(f"+ {text}")
         elif (was.model.identity, was.share) != (shadow.model.identity, shadow.share):
-            lines.append(f"~ {text}  (was {_what(was.model, shadow.model)}, {_percent(was.share)})")
+            lines.append(
+                f"~ {text}  (was {_former_label(was.model, shadow.model)}, {_percent(was.share)})"
+            )
         else:
             lines.append(f"  {text}")
     return [*lines, *(f"- {name}  {was.model.label}  shadow" for name, was in old.items())]

@@ -46,11 +46,11 @@ def changed_since_start(
     except InvalidInputError:
         # The file is gone or damaged, and the server itself was asked.
         known = frozenset(field.name for field in fields(Launch))
-    found = [*_addresses(settings, state)] if addresses else []
-    for setting, field, value, has in _values(settings, name, state.launch):
-        if field in known and value != has:
-            found.append(setting)
-    return tuple(found)
+    changed = [*_addresses(settings, state)] if addresses else []
+    for setting, field, value, started_with in _values(settings, name, state.launch):
+        if field in known and value != started_with:
+            changed.append(setting)
+    return tuple(changed)
 
 
 def describe_changed(name: str, changed: Sequence[str]) -> str:
@@ -115,7 +115,7 @@ def _addresses(settings: RolloutSettings, state: ServerState) -> Iterator[str]:
     """
     own, launch = settings.deploy, state.launch
     named = {name for name in _NAMED if settings.origins[f"deploy.{name}"] != "default"}
-    has = {
+    started_with = {
         "host": launch.host,
         # Any free one.
         "port": launch.port if own.port else 0,
@@ -123,8 +123,10 @@ def _addresses(settings: RolloutSettings, state: ServerState) -> Iterator[str]:
         "workers": launch.workers,
         "insecure_no_auth": launch.access.unprotected,
     }
-    wanted = {name: getattr(own, name) for name in has} | {"workers": own.workers or 1}
-    yield from (f"[deploy] {name}" for name in has if name in named and wanted[name] != has[name])
+    values = {name: getattr(own, name) for name in started_with} | {"workers": own.workers or 1}
+    for name, value in values.items():
+        if name in named and value != started_with[name]:
+            yield f"[deploy] {name}"
     try:
         tls = given_tls(settings)
     except MlopsError:
