@@ -13,8 +13,10 @@ import pytest
 from mlops.journal.features import features_of
 from mlops.journal.records import Decision, LabelledRow, NewOutcome, RevisionEvent
 from mlops.journal.sql import SqlJournal
+from mlops.monitoring.kept_pairs import keep_pairs
 from mlops.monitoring.paired import compare_paired
 from mlops.monitoring.report import ReportOptions, make_report
+from mlops.monitoring.verdict_text import in_words
 from mlops.protocols.base import Rows
 from mlops.spec.deployment import Arm, DeploymentSpec, to_dict
 from mlops.spec.model import ModelVersion
@@ -177,3 +179,47 @@ def test_labels_that_one_arm_gets_more_often_are_selective(tmp_path: Path) -> No
         "promote",
     )
     assert "Labels depend on the answer" in report.paired.verdict.reason
+
+
+def test_what_decided_is_kept_when_the_experiment_ends(tmp_path: Path) -> None:
+    """The arms cannot be asked any more; the report still says what they answered."""
+    spec = replace(_spec("old", "new"), paired=True, reward="absolute-error")
+    journal = SqlJournal(f"sqlite:///{tmp_path}/wine.db")
+    journal.record([RevisionEvent(1, 0, "live", to_dict(spec))])
+    rng = np.random.default_rng(3)
+    decisions, outcomes = [], []
+    for index in range(400):
+        nonce, truth = index.to_bytes(12, "big"), float(rng.normal(0, 3))
+        decisions.append(
+            Decision(
+                nonce, index, 1, index % 2, 0.5, 1, 900, 200, "mlflow",
+                features=features_of(Rows([[truth]], ("x",)), "all"), predictions=[0.0],
+            )
+        )  # fmt: skip
+        outcomes.append(NewOutcome(nonce, None, 0, index, 1, index % 2, 0.5, None, truth))
+    journal.append(decisions, outcomes)
+    before = make_report(
+        journal,
+        ask=lambda _, rows: [[0.0] * len(rows), [0.9 * row["x"] for row in rows]],
+    )
+    assert before.paired is not None
+    assert (before.verdict.decision, before.verdict.winner) == ("promote", "new")
+    alone = replace(spec, arms=(replace(spec.arms[1], weight=1.0),))
+    journal.record([RevisionEvent(2, 1_000, "live", to_dict(alone))])
+    lost = make_report(journal)
+    assert (lost.verdict.decision, lost.paired) == ("continue", None)
+    assert any("only `mlops promote` keeps" in note for note in lost.notes)
+    keep_pairs(journal, 1, before.paired, now_ms=999)
+    after = make_report(journal)
+    other = make_report(journal, ReportOptions(baseline="new"))
+    journal.close()
+    assert after.finished is not None
+    assert after.paired == before.paired
+    assert after.verdict == before.verdict
+    assert after.notes[-1].endswith("the same rows at 1970-01-01 00:00:00 UTC.")
+    words = in_words(after)
+    assert words.headline == "Finished: `new` is live"
+    assert "No winner" not in words.why
+    assert words.about == before.paired.comparisons[0]
+    # It was made with another baseline.
+    assert other.paired is None

@@ -19,9 +19,9 @@ from mlops.journal.records import Decision, NewOutcome, RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.evidence import gather
 from mlops.monitoring.guardrails import GuardrailReport
+from mlops.monitoring.json_records import finite, read_record
 from mlops.monitoring.ramp import MIN_UNITS, RampLook, decide, look_at_ramp
 from mlops.monitoring.report import make_report
-from mlops.monitoring.report_json import finite, read_record
 from mlops.monitoring.verdict_metric import of_report, verdict_json
 from mlops.spec.analysis import Analysis
 from mlops.spec.deployment import from_dict, to_dict

@@ -73,6 +73,20 @@ def test_both_models_are_asked_about_the_same_customers(wine_shop: Shop) -> None
     assert wine_shop.run("report", "--paired", "--html", "x.html").code == 2
     # Asking was off the books.
     assert sum(arm["requests"] for arm in report["arms"]) == 400
+    # The result outlives the arm that cannot be asked any more, for every reader.
+    wine_shop.ok("promote", "--arm", "modelA")
+    after = wine_shop.ok("report", "--json").document
+    assert after["finished"]["arm"] == "modelA"
+    assert after["paired"] == report["paired"]
+    assert after["verdict"] == report["verdict"]
+    ended = wine_shop.ok("report").out
+    assert "finished, it was keep: modelA" in ended
+    assert "every arm on the same 400 labelled rows" in ended
+    for path in ("report.json", "verdict.json"):
+        with urllib.request.urlopen(f"{wine_shop.state.url}/{path}") as answer:
+            served = json.load(answer)
+        said = served.get("verdict", served)
+        assert (said["decision"], said["winner"]) == ("keep", "modelA"), path
 
 
 def test_what_cannot_be_paired_is_refused(wine_shop: Shop) -> None:

@@ -387,15 +387,16 @@ class TrafficSlice:
 
 @dataclass(frozen=True, slots=True)
 class RevisionEvent:
-    """A revision went live, a server started, stopped or had no journal, or a note was left.
+    """A revision went live, a server started, stopped or had no journal, or something was left.
 
     Attributes:
         revision: Revision concerned.
         time_ms: When, milliseconds since 1970 in UTC.
-        event: `live`, `started`, `stopped`, `note`; or `unwritable` and `writable`, between which
-            the journal could not be written.
-        spec: The revision's spec as JSON data, for `live` and `started`; the text of a `note`; in
-            it, and of `stopped` alone, which `server` it was.
+        event: `live`, `started`, `stopped`, `note`; `paired`; or `unwritable` and `writable`,
+            between which the journal could not be written.
+        spec: The revision's spec as JSON data, for `live` and `started`; the text of a `note`; the
+            comparison on the same rows that was `paired` at the end of an experiment; in it, and of
+            `stopped` alone, which `server` it was.
     """
 
     revision: int

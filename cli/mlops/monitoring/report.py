@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -19,6 +20,7 @@ from mlops.monitoring.guardrails import (
     guardrail_reports,
     watch,
 )
+from mlops.monitoring.kept_pairs import kept_pairs
 from mlops.monitoring.missing_feedback import SilentReport, silent_report
 from mlops.monitoring.paired import PairedReport
 from mlops.monitoring.quality import Window, over_time
@@ -72,7 +74,8 @@ class Report:
         quality: Quality over time.
         verdict: What to do.
         shares_alpha: Whether the comparison on the same rows has half of alpha.
-        paired: Every arm on the rows with a label; None where they were not asked.
+        paired: Every arm on the rows with a label, of a finished experiment as it was at its end;
+            None where they were not asked.
         gates: What must hold for it; empty with one arm.
         judged_ms: Requests from after this are not judged yet, since their feedback window is
             open; milliseconds since 1970 in UTC, None without a window.
@@ -175,9 +178,29 @@ def look_at(
         listed = segment_reports(journal, evidence, options.segments, options.alpha)
         report = replace(report, segments=listed)
     report = replace(report, shadows=shadow_reports(journal))
-    if evidence.spec.paired and not evidence.finished:
+    if evidence.finished:
+        report = _with_kept_rows(report, journal, evidence)
+    elif evidence.spec.paired:
         report = _with_same_rows(report, journal, evidence, options, ask)
     return report, compared
+
+
+def _with_kept_rows(report: Report, journal: Journal, evidence: Evidence) -> Report:
+    """Add the comparison on the same rows that was made when the experiment ended."""
+    if not evidence.spec.paired or not len(evidence.truths):
+        return report
+    baseline = evidence.spec.arms[evidence.base].name
+    kept = kept_pairs(journal, evidence.revisions, baseline)
+    if kept is None:
+        text = (
+            f"Whether the arms differ from `{baseline}` on the same rows is not known any more: "
+            "only `mlops promote` keeps that comparison when an experiment ends."
+        )
+        return replace(report, notes=(*report.notes, text))
+    paired, time_ms = kept
+    moment = dt.datetime.fromtimestamp(time_ms / 1000, dt.UTC)
+    text = f"The arms were last asked about the same rows at {moment:%Y-%m-%d %H:%M:%S} UTC."
+    return with_paired(replace(report, notes=(*report.notes, text)), paired)
 
 
 def _with_same_rows(

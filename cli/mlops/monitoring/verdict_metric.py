@@ -23,10 +23,10 @@ from mlops.errors import ConflictError
 from mlops.journal.base import Journal
 from mlops.monitoring.experiment import Finished
 from mlops.monitoring.guardrails import GuardrailReport
+from mlops.monitoring.json_records import finite
 from mlops.monitoring.ramp import Decision as RampDecision
 from mlops.monitoring.ramp import RampLook, look_at_ramp
 from mlops.monitoring.report import Report, ReportOptions, make_report
-from mlops.monitoring.report_json import finite
 from mlops.monitoring.same_rows import Ask
 from mlops.monitoring.verdict import Decision
 

@@ -18,9 +18,10 @@ from mlops.deployment.locate import Found, locate
 from mlops.errors import ConflictError, InvalidInputError, NotFoundError
 from mlops.journal.size_limit import too_large
 from mlops.monitoring.gates import Gate
+from mlops.monitoring.json_records import read_record
 from mlops.monitoring.ramp import RampLook
 from mlops.monitoring.report import Report, ReportOptions, make_report
-from mlops.monitoring.report_json import read_record, read_report
+from mlops.monitoring.report_json import read_report
 from mlops.monitoring.verdict import withhold
 from mlops.rewards.guardrails import check_guardrails
 from mlops.settings import Settings

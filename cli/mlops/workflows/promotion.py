@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +14,15 @@ from mlops.deployment.ledgers import open_ledger
 from mlops.deployment.locate import Found, locate_to_change
 from mlops.deployment.targets.contract import Say
 from mlops.errors import ConflictError, MlopsError, UsageError, WithheldError
+from mlops.monitoring.json_records import finite
+from mlops.monitoring.kept_pairs import keep_pairs
+from mlops.monitoring.paired import PairedReport
 from mlops.monitoring.report import Report
-from mlops.monitoring.report_json import finite
 from mlops.monitoring.verdict import Decision
 from mlops.registry import open_registry
 from mlops.registry.ledger import Entry, Intent
 from mlops.settings import Settings
-from mlops.workflows.evidence import report_of
+from mlops.workflows.evidence import open_evidence, report_of
 from mlops.workflows.revision_change import (
     Moved,
     champion_moves,
@@ -138,7 +142,18 @@ def _give_all(
         evidence=_evidence(report) if report else None,
         aliases=moves,
     )
+    if report and report.paired and not report.finished and not dry_run:
+        # Before the arms go: afterwards they cannot be asked, and no later command could tell.
+        _keep_pairs(settings, found, max(report.revisions), report.paired)
     return move(settings, live, live, intent, dry_run, say, on_wait)
+
+
+def _keep_pairs(settings: Settings, found: Found, revision: int, paired: PairedReport) -> None:
+    """Keep the comparison on the same rows in the journal, where that is within reach."""
+    with contextlib.suppress(MlopsError):
+        journal, _ = open_evidence(settings, found)
+        with contextlib.closing(journal):
+            keep_pairs(journal, revision, paired, now_ms=time.time_ns() // 1_000_000)
 
 
 def _still_there(live: Entry, winner: str, report: Report | None) -> None:
@@ -228,6 +243,7 @@ def _evidence(report: Report) -> dict[str, Any]:
     document: dict[str, Any] = {
         "verdict": dataclasses.asdict(report.verdict),
         "comparisons": [dataclasses.asdict(c) for c in report.comparisons],
+        "paired": dataclasses.asdict(report.paired) if report.paired else None,
         "revisions": list(report.revisions),
         "arms": [
             {"name": a.name, "version": a.version, "requests": a.requests, "n": a.n, "mean": a.mean}

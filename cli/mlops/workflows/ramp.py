@@ -11,8 +11,8 @@ from mlops.deployment.locate import Found, locate_to_change
 from mlops.deployment.runtime_files import is_alive, places
 from mlops.deployment.targets.contract import Say
 from mlops.errors import ConflictError, NotFoundError
+from mlops.monitoring.json_records import finite
 from mlops.monitoring.ramp import Decision, RampLook, look_at_ramp
-from mlops.monitoring.report_json import finite
 from mlops.registry import open_registry
 from mlops.registry.ledger import Entry, Intent, Ledger
 from mlops.settings import Settings
