@@ -214,8 +214,11 @@ def test_a_refused_start_keeps_the_key_of_request_ids(tmp_path: Path) -> None:
 def test_a_keys_file_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:
     where = _lose_keys(tmp_path)
     where.keys.mkdir()
-    with pytest.raises(InvalidInputError, match="cannot be read: Is a directory"):
+    unreadable = pytest.raises(InvalidInputError, match="cannot be read: Is a directory")
+    with unreadable:
         _launch(tmp_path)
+    with unreadable:
+        keys.listed(load_settings(tmp_path, environ={}), "wine")
 
 
 def _lose_keys(folder: Path) -> Places:

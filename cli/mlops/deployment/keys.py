@@ -25,7 +25,15 @@ from mlops.errors import (
 )
 from mlops.settings.actor import current_actor
 from mlops.settings.needs import RolloutSettings
-from mlops.spec.access import MAX_KEYS, Key, digest_of, new_key, read_keys, write_keys
+from mlops.spec.access import (
+    MAX_KEYS,
+    Key,
+    digest_of,
+    new_key,
+    read_if_there,
+    read_keys,
+    write_keys,
+)
 from mlops.spec.attribution import read_duration
 
 _LOG = logging.getLogger(__name__)
@@ -175,10 +183,8 @@ def _owner(where: Places, now_ms: int) -> Key:
 
 
 def _read(where: Places) -> tuple[Key, ...]:
-    try:
-        return read_keys(where.keys.read_bytes())
-    except FileNotFoundError:
-        return ()
+    text = read_if_there(where.keys)
+    return () if text is None else read_keys(text)
 
 
 def _write(where: Places, keys: Sequence[Key]) -> None:
