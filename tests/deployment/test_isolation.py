@@ -101,7 +101,7 @@ def test_arms_with_packages_that_exclude_each_other(isolated_shop: Shop) -> None
 
 
 def _model(folder: Path, requirements: str) -> Path:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     (folder / "MLmodel").write_text("flavors: {python_function: {loader_module: none}}\n")
     (folder / "requirements.txt").write_text(requirements)
     return folder
@@ -149,3 +149,40 @@ def test_models_that_want_the_same_share_an_environment(tmp_path: Path) -> None:
         (folder / "wheels/own.whl").write_bytes(content)
     first, second = (recipe_of(folder, read_mlmodel(folder)) for folder in (one, two))
     assert first.folder != second.folder
+
+
+@pytest.mark.parametrize("line", ["../features", "-e ../features", "-r ../base.txt", "-r own.txt"])
+def test_what_is_beside_the_folder_that_a_model_is_a_copy_of(tmp_path: Path, line: str) -> None:
+    source = _model(tmp_path / "source" / "model", f"numpy\n{line}\n")
+    (source / "own.txt").write_text("../features\n")
+    (tmp_path / "source" / "base.txt").write_text("six==1.16.0\n")
+    (tmp_path / "source" / "features").mkdir()
+    (tmp_path / "source" / "features" / "setup.cfg").write_text("[metadata]\nname = features\n")
+    copy = Path(shutil.copytree(source, tmp_path / "cache" / "model"))
+
+    def recipe() -> Recipe:
+        return recipe_of(copy, read_mlmodel(copy), source)
+
+    made = recipe()
+    assert made.file == source / "requirements.txt"
+    assert made == recipe_of(source, read_mlmodel(source))
+    (tmp_path / "source" / "base.txt").write_text("six==1.17.0\n")
+    (tmp_path / "source" / "features" / "setup.cfg").write_text("[metadata]\nname = other\n")
+    assert recipe().folder != made.folder
+    # Another model may have been saved there.
+    name = "own.txt" if "own" in line else "requirements.txt"
+    (source / name).write_text("numpy<2\n")
+    assert recipe().file == copy / "requirements.txt"
+
+
+def test_what_is_beside_a_model_and_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uv_on_path(monkeypatch)
+    settings = load_settings(tmp_path, environ={})
+    source = _model(tmp_path / "model", "-e ../features\n./lib ; python_version < '3'\n")
+    copy = Path(shutil.copytree(source, tmp_path / "cache" / "model"))
+    model = ModelVersion("./model", str(source), str(source), digest="sha256:0")
+    spec = DeploymentSpec("pair", (Arm("a", model, 1.0),), isolate="always")
+    with pytest.raises(InvalidInputError, match=r"of `a` name `../features` on this machine, and"):
+        isolate(settings, spec, [str(copy)], print)

@@ -11,7 +11,7 @@ import os
 import re
 import shlex
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -61,6 +61,27 @@ def referenced(requirements: Sequence[str], folder: Path) -> list[bytes]:
     return [_content(reference, folder) for reference in _follow(requirements, folder)]
 
 
+def within(requirements: Sequence[str], folder: Path) -> dict[Path, bytes]:
+    """Return the contents of those that are in a folder, by their path in it."""
+    root = folder.resolve()
+    return {
+        reference.path.relative_to(root): _content(reference, folder)
+        for reference in _follow(requirements, folder)
+        if reference.path.is_relative_to(root)
+    }
+
+
+def absent(requirements: Sequence[str], folder: Path) -> list[str]:
+    """Return what requirements name on this machine, to any depth, and is not there.
+
+    Lines with a condition or a variable are passed over, as they may not hold here.
+    """
+    missing: list[str] = []
+    for _ in _follow(requirements, folder, missing.append):
+        pass
+    return missing
+
+
 def local_packages(requirements: Sequence[str], folder: Path) -> list[str]:
     """Return the names of packages in folders of this machine; an empty one that is not known."""
     packages = [each.path for each in _follow(requirements, folder) if each.kind == "package"]
@@ -95,25 +116,31 @@ def _named_by(option: re.Pattern[str], line: str) -> tuple[str, str] | None:
         return match[1], match[2]
 
 
-def _follow(requirements: Iterable[str], folder: Path) -> Iterator[_Reference]:
+def _follow(
+    requirements: Iterable[str], folder: Path, miss: Callable[[str], None] = lambda _: None
+) -> Iterator[_Reference]:
     seen: set[Path] = set()
 
     def follow(lines: Iterable[str], own: Path) -> Iterator[_Reference]:
         for line in lines:
             if named := _named_by(_LIST, line):
                 path = _existing(own / named[1])
+                if path is None and "://" not in named[1] and "${" not in line:
+                    miss(named[1])
                 if path is None or path in seen or not path.is_file() or len(seen) >= _LISTS:
                     continue
                 seen.add(path)
                 yield _Reference("list", path)
                 yield from follow(_lines(path), path.parent)
             else:
-                yield from _packages(line, (own, folder))
+                yield from _packages(line, (own, folder), miss)
 
     yield from follow(requirements, folder)
 
 
-def _packages(line: str, folders: Sequence[Path]) -> Iterator[_Reference]:
+def _packages(
+    line: str, folders: Sequence[Path], miss: Callable[[str], None]
+) -> Iterator[_Reference]:
     """Yield the package that a requirement names by its path.
 
     pip and uv take a path in a list from where they were started; other tools from the list.
@@ -130,9 +157,11 @@ def _packages(line: str, folders: Sequence[Path]) -> Iterator[_Reference]:
         return
     if "://" in text or not text:
         return
-    for path in dict.fromkeys(_existing(folder / text) for folder in folders):
-        if path is not None:
-            yield _Reference("editable" if editable else "package", path)
+    paths = [path for folder in folders if (path := _existing(folder / text)) is not None]
+    if not (paths or ";" in line or "${" in line or text.startswith("-")):
+        miss(text)
+    for path in dict.fromkeys(paths):
+        yield _Reference("editable" if editable else "package", path)
 
 
 def _existing(path: Path) -> Path | None:
