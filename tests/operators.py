@@ -35,18 +35,24 @@ def operators_stand_in(api: KubernetesApi, namespace: str, fault: str = "") -> I
         api: The API.
         namespace: Where.
         fault: What they say is wrong; empty for nothing.
+
+    Raises:
+        HTTPError: The API refused what they asked; at the end of the block.
     """
     over = threading.Event()
+    refusals: list[urllib.error.HTTPError] = []
 
     def play() -> None:
         while not over.wait(_POLL_S):
-            # The API may not answer for a moment, and objects come and go meanwhile.
-            with contextlib.suppress(OSError):
-                for group, plural, _ in KINDS:
-                    path = f"/apis/{group}/namespaces/{namespace}/{plural}"
-                    for live in api.ask("GET", path)["items"]:
-                        with contextlib.suppress(urllib.error.HTTPError):
-                            _treat(api, path, live, plural, fault)
+            try:
+                _look(api, namespace, fault)
+            except urllib.error.HTTPError as error:
+                if not _is_busy(error):
+                    refusals.append(error)
+                    return
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                # It may not answer for a moment.
+                continue
 
     thread = threading.Thread(target=play, daemon=True)
     thread.start()
@@ -55,6 +61,25 @@ def operators_stand_in(api: KubernetesApi, namespace: str, fault: str = "") -> I
     finally:
         over.set()
         thread.join()
+        # Beside what the test failed of: without operators it has waited to no end.
+        if refusals:
+            raise refusals[0]
+
+
+def _look(api: KubernetesApi, namespace: str, fault: str) -> None:
+    for group, plural, _ in KINDS:
+        path = f"/apis/{group}/namespaces/{namespace}/{plural}"
+        for live in api.ask("GET", path)["items"]:
+            try:
+                _treat(api, path, live, plural, fault)
+            except urllib.error.HTTPError as error:
+                # It was deleted or changed meanwhile.
+                if error.code not in (404, 409):
+                    raise
+
+
+def _is_busy(error: urllib.error.HTTPError) -> bool:
+    return error.code == 429 or error.code >= 500
 
 
 def _treat(api: KubernetesApi, path: str, live: Json, plural: str, fault: str) -> None:
