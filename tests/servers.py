@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import functools
 import os
 import secrets
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 import urllib.error
@@ -21,7 +24,7 @@ _FOREIGN = ("MLFLOW_", "MLOPS_", "AWS_", "GOOGLE_", "STORAGE_", "API_ENDPOINT_",
 
 # Below those that the system gives to outgoing connections (32768 and up on Linux), as one of these
 # could take a port before its server does.
-_FIRST_PORT, _SLICES, _PORTS = 20_000, 8, 1_500
+_FIRST_PORT, _SLICES, _PORTS = 20_000, 24, 500
 _given: set[int] = set()
 
 
@@ -31,8 +34,7 @@ def unused_port() -> int:
     It is of a slice of this pytest process: another one would see a port as unused until its server
     has started.
     """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    first = _FIRST_PORT + worker % _SLICES * _PORTS
+    first = _FIRST_PORT + own_slice() * _PORTS
     while True:
         left = [port for port in range(first, first + _PORTS) if port not in _given]
         if not left:
@@ -42,6 +44,37 @@ def unused_port() -> int:
         _given.add(port)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             return port
+
+
+@functools.cache
+def own_slice() -> int:
+    """Return which slice of ports this pytest process has."""
+    taken = take_slice(Path(tempfile.gettempdir()))
+    # The descriptor stays open, and the slice taken, for as long as this process lives.
+    return taken[0] if taken else secrets.randbelow(_SLICES)
+
+
+def take_slice(folder: Path) -> tuple[int, int] | None:
+    """Take a slice of the ports that no other process of this machine has.
+
+    Args:
+        folder: Where each slice has a file that is locked by who has it.
+
+    Returns:
+        The slice, and the descriptor that holds it; None if all are taken.
+    """
+    for number in range(_SLICES):
+        # A file of another user cannot be opened: that slice counts as taken.
+        with contextlib.suppress(OSError):
+            path = folder / f"mlops-tests-ports-{number}.lock"
+            descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(descriptor)
+                raise
+            return number, descriptor
+    return None
 
 
 class ServerProcess:

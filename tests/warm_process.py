@@ -68,15 +68,17 @@ def share_requirements(folder: str) -> None:
     requirements.install = lambda place, project: install(Path(folder), project)
 
 
-def take_own_ports() -> None:
+def take_own_ports(number: int) -> None:
     """Have servers look for a free port where those of other pytest processes do not.
 
     Else one could take the port of a deployment that a test has stopped and starts again.
+
+    Args:
+        number: Which slice of ports the pytest process has.
     """
     from mlops.serving import sockets
 
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    first = sockets._LAST_PORT + worker * _PORTS
+    first = sockets._LAST_PORT + number * _PORTS
     sockets._FIRST_PORT, sockets._LAST_PORT = first, first + _PORTS
 
 
@@ -170,7 +172,7 @@ def main() -> None:
     line = socket.socket(fileno=int(sys.argv[1]))
     pools = warm_up()
     share_requirements(sys.argv[2])
-    take_own_ports()
+    take_own_ports(int(sys.argv[3]))
     start_consumers_late()
     order, files = serve(line)
     become(order, files)

@@ -33,6 +33,7 @@ from typing import Any
 import pytest
 
 from mlops.training.warm.program import _START as _WARM_PARENT
+from tests.servers import own_slice
 
 #: Modules that are forked when they are started with `python -m`.
 PROGRAMS = frozenset({"mlops.serving", "mlops.serving.pod", "mlops.serving.shadow_process"})
@@ -98,8 +99,9 @@ class WarmProcess:
         self._lock = threading.Lock()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         with theirs:
+            arguments = (theirs.fileno(), _remembered, own_slice())
             self._process = subprocess.Popen(
-                [sys.executable, str(_PROGRAM), str(theirs.fileno()), str(_remembered)],
+                [sys.executable, str(_PROGRAM), *map(str, arguments)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._said,
