@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops.errors import InvalidInputError
-from mlops.rewards import NO_TERMS, REWARDS, Answer, AnswerKind, Terms, Value
+from mlops.rewards import (
+    NO_TERMS,
+    REWARDS,
+    Answer,
+    AnswerKind,
+    Reward,
+    RewardFailedError,
+    Terms,
+    Value,
+)
 from mlops.rewards.brier import BRIER
 from mlops.rewards.choosing import default_reward, fitting_reward, misfit
 from mlops.rewards.log_loss import LOG_LOSS
@@ -69,6 +78,26 @@ def test_less_error_is_more_reward(truth: float, one: float, other: float) -> No
 def test_there_is_no_reward(name: str, prediction: Value, truth: Value) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         REWARDS.load(name)(prediction, truth)
+
+
+@pytest.mark.parametrize("returned", [None, math.nan, [1.0], 10**400])
+def test_a_reward_that_gives_no_number_gives_none(returned: Any) -> None:
+    faulty = Reward("faulty", lambda *_: returned, "faulty")
+    with pytest.raises(RewardFailedError, match="the reward `faulty` r"):
+        faulty(1, 2)
+
+
+def test_a_reward_that_raises_gives_none() -> None:
+    def derive(*_: object) -> float:
+        raise KeyError("boom")
+
+    def derive_many(*_: object) -> Any:
+        raise KeyError("boom")
+
+    faulty = Reward("faulty", derive, "faulty", derive_many=derive_many)
+    with pytest.raises(RewardFailedError, match="the reward `faulty` raised KeyError"):
+        faulty(1, 2)
+    assert faulty.of_numbers(np.ones(2), np.ones(2)) is None
 
 
 @given(probabilities=st.lists(st.floats(0.001, 1), min_size=2, max_size=5), truth=st.integers(0, 5))

@@ -19,6 +19,7 @@ from mlops.rewards import (
     LARGEST,
     Range,
     Reward,
+    RewardFailedError,
     Terms,
     all_within_floats,
     capped,
@@ -75,6 +76,7 @@ class OutcomeTally:
     late: int = 0
     _reasons: Counter[str] = field(default_factory=Counter)
     _instead: dict[str, str] = field(default_factory=dict)
+    _first: dict[str, str] = field(default_factory=dict)
 
     def reward_of(self, seen: Observation) -> float | None:
         """Return the reward of an outcome inside the range; None if it has none."""
@@ -85,7 +87,7 @@ class OutcomeTally:
         try:
             value = self._value(seen)
         except ValueError as error:
-            self._note(seen, str(error))
+            self._note(seen, error)
             return None
         self.outcomes[seen.arm] += 1
         self.extreme += abs(value) >= LARGEST
@@ -108,7 +110,7 @@ class OutcomeTally:
             try:
                 values[at] = self._value(one)
             except ValueError as error:
-                self._note(one, str(error))
+                self._note(one, error)
         known = ~np.isnan(values)
         self.outcomes.update(seen.arms[known].tolist())
         self.extreme += int((np.abs(values[known]) >= LARGEST).sum())
@@ -136,7 +138,7 @@ class OutcomeTally:
     def underived(self) -> tuple[Underived, ...]:
         """Outcomes without a reward, the most frequent reason first."""
         return tuple(
-            Underived(reason, count, self._instead[reason])
+            Underived(reason + self._first.get(reason, ""), count, self._instead[reason])
             for reason, count in self._reasons.most_common()
         )
 
@@ -147,8 +149,13 @@ class OutcomeTally:
             raise ValueError("their prediction is not in the journal")
         return self.reward(seen.prediction, seen.truth, self.terms[seen.arm])
 
-    def _note(self, seen: Observation, reason: str) -> None:
-        if reason not in self._reasons:
+    def _note(self, seen: Observation, error: ValueError) -> None:
+        reason = str(error)
+        if isinstance(error, RewardFailedError) and reason not in self._reasons:
+            cause = f"`{error.__cause__}`, " if error.__cause__ else ""
+            self._first[reason] = f" (first: {cause}nonce `{seen.nonce.hex()}` in the journal)"
+            self._instead[reason] = ""
+        elif reason not in self._reasons:
             terms = self.terms[seen.arm]
             self._instead[reason] = fitting_reward(seen.prediction, seen.truth, terms)
         self._reasons[reason] += 1

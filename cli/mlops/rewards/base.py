@@ -60,6 +60,17 @@ class Terms:
 NO_TERMS = Terms()
 
 
+class RewardFailedError(ValueError):
+    """A reward failed for one outcome, which has none then.
+
+    What the reward raised is the `__cause__`; the message has no values, so that equal faults are
+    counted as one.
+    """
+
+    def __init__(self, name: str, how: str) -> None:
+        super().__init__(f"the reward `{name}` {how}")
+
+
 @dataclass(frozen=True, slots=True)
 class Reward:
     """How good an answer was, as one number; higher is better.
@@ -69,7 +80,7 @@ class Reward:
         derive: Pure function of one row's prediction and truth; None where only clients know the
             reward and send it. The truth of a model with several outputs may be a list, by
             position, or an object, by name. Raises `ValueError` with the reason where there is
-            none.
+            none. Whatever else it raises counts as a fault of the reward: no reward either.
         meaning: What it is, as a clause for after "the reward is".
         gain: Sentence for a report, with `{winner}`, `{amount}`, `{unit}` and `{than}`.
         scale: `{amount}` is the difference of rewards times this.
@@ -101,10 +112,20 @@ class Reward:
 
         Raises:
             ValueError: These two have none; the message says why, without the values.
+            RewardFailedError: The reward raised something else, or gave no number.
         """
         if self.derive is None:
             raise ValueError(f"the reward `{self.name}` is sent by clients, not derived from truth")
-        return within_floats(self.derive(prediction, truth, terms))
+        try:
+            value = float(within_floats(self.derive(prediction, truth, terms)))
+        except ValueError:
+            raise
+        except Exception as error:
+            # Other packages add rewards: a fault of one must not stop a server or a report.
+            raise RewardFailedError(self.name, f"raised {type(error).__name__}") from error
+        if math.isnan(value):
+            raise RewardFailedError(self.name, "returned NaN")
+        return value
 
     def of_numbers(self, predictions: Floats, truths: Floats) -> Floats | None:
         """Return the reward of each of n numbers, NaN where there is none; None if unknown."""
@@ -113,7 +134,11 @@ class Reward:
         if self.derive_many is None:
             return None
         known = ~(np.isnan(predictions) | np.isnan(truths))
-        return np.where(known, all_within_floats(self.derive_many(predictions, truths)), np.nan)
+        try:
+            values = all_within_floats(self.derive_many(predictions, truths))
+        except Exception:  # noqa: BLE001 - row by row it tells which of them have a reward
+            return None
+        return np.where(known, values, np.nan)
 
     @property
     def is_derived(self) -> bool:

@@ -19,7 +19,16 @@ from mlops.protocols.base import (
     ProtocolError,
     is_client_id,
 )
-from mlops.rewards import LARGEST, Range, Terms, capped, is_within, reward_called, reward_range
+from mlops.rewards import (
+    LARGEST,
+    Range,
+    RewardFailedError,
+    Terms,
+    capped,
+    is_within,
+    reward_called,
+    reward_range,
+)
 from mlops.rewards.choosing import fitting_reward, no_reward
 from mlops.rewards.exact import EXACT
 from mlops.rewards.kinds import outputs_in
@@ -357,6 +366,9 @@ class FeedbackService:
         terms = self._terms(spec, outcome.arm)
         try:
             reward_called(spec.reward)(stored.prediction, outcome.truth, terms)
+        except RewardFailedError as error:
+            # Another reward is no cure for a fault in this one.
+            return no_reward(str(error), "")
         except ValueError as error:
             return no_reward(str(error), fitting_reward(stored.prediction, outcome.truth, terms))
         return ""

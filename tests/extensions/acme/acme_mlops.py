@@ -38,6 +38,16 @@ GAIN = Reward(
 )
 
 
+def _frail(prediction: object, truth: object, terms: object) -> float:
+    if float(truth) > 201:  # type: ignore[arg-type]
+        raise KeyError("boom")
+    return 1.0
+
+
+#: One that has a fault.
+FRAIL = Reward("acme-frail", _frail, "one", compares=frozenset({"number", "whole"}))
+
+
 class Even:
     """Every arm gets the same share, whatever its weight."""
 
