@@ -234,3 +234,25 @@ def test_they_find_it_again_when_the_world_turns(name: str) -> None:
     memory = "discount=0.98" if name in LINEAR else "window=300"
     windowed = np.mean([_regret(make_policy(f"{name} {memory}", EVEN), means, s) for s in range(5)])
     assert max(forgetful, windowed) < 0.25 * 0.6
+
+
+class _Counting:
+    learns = False
+
+    def __init__(self, weights: object, *, n: object = 1, most: object = 2) -> None:
+        self._n = int(n)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ("most=3 n=abc", "Option `n` of the policy `counting`: ValueError: .*'abc'"),
+        ("m=3", "The policy `counting` has no option `m`"),
+    ],
+)
+def test_an_option_that_a_policy_cannot_read_is_named(
+    monkeypatch: pytest.MonkeyPatch, options: str, fault: str
+) -> None:
+    monkeypatch.setattr(POLICIES, "load", lambda _: _Counting)
+    with pytest.raises(InvalidInputError, match=fault):
+        make_policy(f"counting {options}", EVEN)

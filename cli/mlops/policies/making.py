@@ -13,9 +13,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from mlops.errors import InvalidInputError, UsageError, did_you_mean, one_of
+from mlops.errors import InvalidInputError, MlopsError, UsageError, did_you_mean, one_of
 from mlops.policies import POLICIES
-from mlops.policies.base import Policy
+from mlops.policies.base import Policy, PolicyFactory
 
 # What `shlex` would take apart.
 _NOT_PLAIN = re.compile(r"[\s'\"\\]").search
@@ -44,8 +44,26 @@ def make_policy(text: str, weights: Sequence[float]) -> Policy:
             )
     try:
         return factory(weights, **options)
-    except TypeError as error:
-        raise InvalidInputError(f"The policy `{name}`: {error}.") from error
+    except MlopsError:
+        raise
+    except Exception as error:
+        # Other packages add policies, which read their options as they like.
+        raise InvalidInputError(
+            f"{_at_fault(factory, weights, name, options)}: {type(error).__name__}: "
+            f"{str(error).rstrip('.')}."
+        ) from error
+
+
+def _at_fault(
+    factory: PolicyFactory, weights: Sequence[float], name: str, options: Mapping[str, Option]
+) -> str:
+    """Name the first option that the policy refuses on its own, else the policy."""
+    for option, value in options.items():
+        try:
+            factory(weights, **{option: value})
+        except Exception:  # noqa: BLE001 - as above
+            return f"Option `{option}` of the policy `{name}`"
+    return f"The policy `{name}`"
 
 
 def read_policy(text: str) -> tuple[str, dict[str, Option]]:
