@@ -38,6 +38,15 @@ def test_the_second_gets_a_conflict_and_the_difference(wine_shop: Shop) -> None:
     with pytest.raises(ConflictError):
         apply(settings, prepared, Intent("deploy", prepared.plan.after))
 
+    # What is asked for and what they have deployed are the same: nothing is left to do.
+    again = make_spec(settings, read_request(settings, ab=("modelA", "modelB"), split="30/70"))
+    prepared = prepare(settings, again)
+    assert prepared.plan.kind == "update"
+    wine_shop.ok("deploy", "--ab", "modelA", "modelB", "--split", "30/70")
+    deployed = apply(settings, prepared, Intent("deploy", again))
+    assert (deployed.revision, deployed.plan.kind) == (3, "nothing")
+    assert wine_shop.ledger.numbers()[0] == 3
+
     both = [_start(wine_shop, split) for split in ("10/90", "20/80")]
     outputs = [process.communicate(timeout=180) for process in both]
     codes = [process.returncode for process in both]
@@ -52,7 +61,7 @@ def test_the_second_gets_a_conflict_and_the_difference(wine_shop: Shop) -> None:
     live = wine_shop.ledger.live()
     assert live is not None
     assert (served.number, served.spec) == (live.number, live.intent.spec)
-    assert live.number == 2 + codes.count(0)
+    assert live.number == 3 + codes.count(0)
 
 
 def _start(shop: Shop, split: str) -> subprocess.Popen[str]:

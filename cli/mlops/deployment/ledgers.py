@@ -70,6 +70,24 @@ def check_live(expected: int, live: int, name: str, then: str = "then decide aga
         )
 
 
+def deployed_meanwhile(ledger: Ledger, newest: int, spec: DeploymentSpec) -> int:
+    """Return the revision that another command deployed here since, if it is the same; else 0.
+
+    Args:
+        ledger: Of the deployment.
+        newest: The newest settled revision when the plan was made.
+        spec: What the plan is about.
+    """
+    numbers = ledger.numbers()
+    now = numbers[0] if numbers else 0
+    if now == newest:
+        return 0
+    entry = ledger.entry(now)
+    here = entry.state == "live" and entry.intent.place is None and entry.place == ledger.place
+    changes = any(line[0] != " " for line in difference(entry.intent.spec, spec))
+    return now if here and not changes else 0
+
+
 def unchanged(ledger: Ledger, newest: int, spec: DeploymentSpec) -> None:
     """Check that no revision was written since a plan was made.
 

@@ -9,7 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mlops.deployment.isolation import isolate
-from mlops.deployment.ledgers import is_others, newest, open_ledger, unchanged
+from mlops.deployment.ledgers import (
+    deployed_meanwhile,
+    is_others,
+    newest,
+    open_ledger,
+    unchanged,
+)
 from mlops.deployment.local import (
     check_admission,
     check_answers,
@@ -172,7 +178,12 @@ def apply(
         paths = tuple("" if model.endpoint else str(next(found)) for model in spec.models)
         # Before anything is written: it may take minutes, and fail.
         pythons = isolate(settings, spec, paths, talk.say)
-        unchanged(ledger, prepared.newest, spec)
+        if intent.action == "deploy" and (
+            same := deployed_meanwhile(ledger, prepared.newest, spec)
+        ):
+            prepared = _nothing_left(prepared, same, where)
+        else:
+            unchanged(ledger, prepared.newest, spec)
         _check_runs(where, intent)
         if prepared.plan.kind in ("nothing", "start"):
             number = prepared.live
@@ -196,6 +207,15 @@ def apply(
             ledger.note_runtimes(number, dict(zip(names, state.runtimes, strict=False)))
             ledger.commit(number, time.time_ns() // 1_000_000)
     return Deployed(prepared.plan, number, state, process)
+
+
+def _nothing_left(prepared: Prepared, number: int, where: Places) -> Prepared:
+    """Plan for what another command has deployed, the same as this one is to."""
+    state = running(where)
+    serves = state is not None and state.launch.served.revision.number == number
+    its = make_plan(prepared.plan.after, prepared.plan.after, running=serves)
+    plan = replace(prepared.plan, kind=its.kind, before=its.before, lines=its.lines)
+    return Prepared(plan, number, number)
 
 
 def _check_runs(where: Places, intent: Intent) -> None:
