@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops.deployment.plan import difference, make_plan
+from mlops.spec.analysis import Analysis
+from mlops.spec.attribution import Attribution
 from mlops.spec.deployment import Arm, DeploymentSpec, Shadow
 from mlops.spec.model import ModelVersion
+from mlops.spec.ramp import Ramp
 
 
 def model(number: int, ref: str = "wine") -> ModelVersion:
@@ -61,7 +64,33 @@ def test_a_difference_is_shown_iff_specs_mean_different_things(
 def test_every_arm_of_the_new_is_shown_once(after: DeploymentSpec) -> None:
     lines = difference(None, after)
     names = [*(arm.name for arm in after.arms), *(shadow.name for shadow in after.shadows)]
-    assert [line.split()[:2] for line in lines] == [["+", name] for name in names]
+    assert [line.split()[:2] for line in lines][: len(names)] == [["+", name] for name in names]
+
+
+def test_a_new_deployment_shows_what_was_declared() -> None:
+    declared = replace(
+        AB,
+        reward="exact",
+        sticky_by="header:x",
+        reward_range=(0.0, 1.0),
+        attribution=Attribution(window_s=86400.0, missing=0.0, repeated="last"),
+        horizon_days=14.0,
+        analysis=Analysis(worth=0.1, guardrails=(("errors", 0.01),)),
+        ramp=Ramp((5.0, 100.0)),
+    )
+    arms = ["+ a  wine/1  50 %", "+ b  wine/2  50 %"]
+    assert list(difference(None, AB)) == arms
+    assert list(difference(None, declared)) == [
+        *arms,
+        "+ sticky_by  header:x",
+        "+ reward  exact",
+        "+ reward_range  0..1",
+        "+ feedback  window 1d, missing 0, repeated last",
+        "+ ramp  5, 100 % every 30m if not worse",
+        "+ horizon  14d",
+        "+ worth  0.1",
+        "+ guardrails  errors=0.01",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from mlops.spec.analysis import describe_changes, write_horizon
 from mlops.spec.attribution import describe
@@ -13,6 +13,8 @@ from mlops.spec.model import ModelVersion
 from mlops.spec.ramp import describe_ramp
 
 Kind = Literal["create", "update", "start", "nothing"]
+# What a plan calls a field of a spec, where not by its name.
+_NAMES = {"attribution": "feedback"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,32 +81,45 @@ def difference(before: DeploymentSpec | None, after: DeploymentSpec) -> tuple[st
             lines.append(f"  {text}")
     lines += [f"- {name}  {arm.model.label}" for name, arm in old.items() if name not in new]
     lines += _shadows(before.shadows if before else (), after.shadows)
-    if before is not None:
-        for field in ("policy", "sticky_by", "reward", "runtime", "isolate"):
-            was_value, value = getattr(before, field), getattr(after, field)
-            if was_value != value:
-                lines.append(f"~ {field}  {value or 'none'}  (was {was_value or 'none'})")
-        if before.costs != after.costs:
-            lines.append("~ costs of the reward")
-        if before.reward_range != after.reward_range:
-            was_range, its = _range(before.reward_range), _range(after.reward_range)
-            lines.append(f"~ reward_range  {its}  (was {was_range})")
-        if before.attribution != after.attribution:
-            was_rules, rules = describe(before.attribution), describe(after.attribution)
-            lines.append(f"~ feedback  {rules}  (was {was_rules})")
-        was_end, end = (write_horizon(its.horizon, its.horizon_days) for its in (before, after))
-        if was_end != end:
-            lines.append(f"~ horizon  {end or 'none'}  (was {was_end or 'none'})")
-        if before.ramp != after.ramp:
-            was_ramp, its_ramp = describe_ramp(before.ramp), describe_ramp(after.ramp)
-            lines.append(f"~ ramp  {its_ramp}  (was {was_ramp})")
-        changes = describe_changes(before.analysis, after.analysis)
-        lines += [f"~ {name}  {new}  (was {old})" for name, new, old in changes]
-        if after.redraw and after.sticky_by:
-            lines.append("~ sticky units that came before are drawn again")
-        if list(old) != list(new) and set(old) == set(new):
-            lines.append(f"~ order of the arms; the baseline is {after.arms[0].name}")
+    if before is None:
+        # What was not declared is as anybody expects it.
+        usual = DeploymentSpec(after.name, after.arms)
+        lines += [f"+ {name}  {value}" for name, value, _ in _changes(usual, after)]
+        lines += ["+ costs of the reward"] * bool(after.costs)
+        return tuple(lines)
+    lines += [f"~ {name}  {value}  (was {was})" for name, value, was in _changes(before, after)]
+    if before.costs != after.costs:
+        lines.append("~ costs of the reward")
+    if after.redraw and after.sticky_by:
+        lines.append("~ sticky units that came before are drawn again")
+    if list(old) != list(new) and set(old) == set(new):
+        lines.append(f"~ order of the arms; the baseline is {after.arms[0].name}")
     return tuple(lines)
+
+
+def _changes(before: DeploymentSpec, after: DeploymentSpec) -> list[tuple[str, str, str]]:
+    """Return what differs besides models: what it is, its value, and the one before."""
+    fields: dict[str, Callable[[Any], str]] = {
+        "policy": str,
+        "sticky_by": str,
+        "reward": str,
+        "runtime": str,
+        "isolate": str,
+        "reward_range": _range,
+        "attribution": describe,
+        "ramp": describe_ramp,
+    }
+    values = [(name, getattr(after, name), getattr(before, name)) for name in fields]
+    # Values are compared, not their words, which are shorter.
+    changed = [
+        (_NAMES.get(name, name), fields[name](value) or "none", fields[name](was) or "none")
+        for name, value, was in values
+        if value != was
+    ]
+    end, was_end = (write_horizon(its.horizon, its.horizon_days) for its in (after, before))
+    if end != was_end:
+        changed.append(("horizon", end or "none", was_end or "none"))
+    return changed + describe_changes(before.analysis, after.analysis)
 
 
 def _former_label(was: ModelVersion, now: ModelVersion) -> str:
