@@ -310,6 +310,17 @@ def test_a_missing_time_of_any_unit_is_null(unit: str) -> None:
     assert sent == {"dataframe_records": [{"at": None, "text": "1970-01-01T00:00:00"}]}
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+@pytest.mark.parametrize("beside", [None, np.datetime64("NaT", "ns"), "1970-01-01T00:00:00"])
+def test_digits_of_short_numbers_do_not_depend_on_other_cells(kind: Any, beside: object) -> None:
+    digits = b"0.1" if kind is np.float32 else b"0.099975586"
+    assert b'"n":%b,' % digits in body_of([{"n": kind(0.1), "other": beside}])
+    assert b"[%b,null]" % digits in body_of([{"n": np.array([0.1, np.nan], kind), "x": beside}])
+    assert body_of(np.full((1, 2), 0.1, kind)) == b'{"inputs":[[%b,%b]]}' % (digits, digits)
+    assert body_of(np.full((2, 1, 3), 0.1, kind)[:, :, ::3]).count(digits) == 2
+    assert body_of(np.zeros((2, 0), kind)) == b'{"inputs":[[],[]]}'
+
+
 @pytest.mark.parametrize(
     ("rows", "place"),
     [

@@ -19,6 +19,7 @@ from mlops.errors import InvalidInputError
 
 _FORMS = frozenset({"dataframe_split", "dataframe_records", "inputs", "instances"})
 _OPTIONS = orjson.OPT_NON_STR_KEYS
+_NUMPY = _OPTIONS | orjson.OPT_SERIALIZE_NUMPY
 # What orjson writes for NaT of NumPy: in nanoseconds, and in minutes to weeks. In other units it
 # refuses NaT.
 _MAYBE_NOT_A_TIME = (b'"1677-09-21T00:12:43.145224"', b'"1970-01-01T00:00:00"')
@@ -59,7 +60,7 @@ def to_json(document: object) -> bytes:
     # Numbers of NumPy are the usual case, and by far quicker this way. What has NaT is written
     # again: to look for it first would take longer than to write.
     with contextlib.suppress(TypeError):
-        body = orjson.dumps(document, default=_plain, option=_OPTIONS | orjson.OPT_SERIALIZE_NUMPY)
+        body = orjson.dumps(document, default=_plain, option=_NUMPY)
         if not any(text in body for text in _MAYBE_NOT_A_TIME):
             return body
     try:
@@ -116,10 +117,18 @@ def _is_named(rows: Any) -> bool:  # noqa: ANN401 - a Series of pandas or polars
 
 def _listed(array: Any) -> Any:  # noqa: ANN401 - JSON values
     """Return the values of an array, or of a scalar of NumPy; times in ISO 8601."""
-    if array.dtype.kind != "M" or hasattr(array.dtype, "tz"):
-        return array.tolist()
     import numpy as np
 
+    if not isinstance(array.dtype, np.dtype):
+        return array.tolist()
+    if array.dtype in (np.float32, np.float16):
+        # `tolist` would write out the difference to the nearest number of eight bytes.
+        short = np.asarray(array, dtype=np.float32, order="C")
+        if short.size:
+            digits = orjson.dumps(short if short.ndim else short[()], option=_NUMPY)
+            return orjson.loads(digits)
+    if array.dtype.kind != "M":
+        return array.tolist()
     # `tolist` would make integers of nanoseconds.
     texts = np.asarray(np.datetime_as_string(array)).astype(object)
     texts[np.isnat(array)] = None
