@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import shutil
 import sqlite3
 import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Engine, create_engine, text
 
 from mlops.errors import RemoteError
 from mlops.journal import database
 from mlops.journal.base import Journal, JournalUnavailableError
+from mlops.journal.engine import open_engine
 from mlops.journal.null import open_journal
 from mlops.journal.records import Decision, Fate, RevisionEvent
+from mlops.journal.scratch import Scratch
 from mlops.journal.sql import SqlJournal
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import Columns
@@ -195,18 +198,108 @@ def test_a_server_that_comes_back_with_a_backup(database: PostgreSQL) -> None:
     journal.close()
 
 
-def test_many_threads_open_it_once(tmp_path: Path) -> None:
+def test_a_server_whose_connection_breaks(database: PostgreSQL) -> None:
+    """It is the same database: what was prepared for it stays, and readers notice nothing."""
+    url = f"{database.url}?schema=broken"
+    journal = SqlJournal(url)
+    journal.append([_of("b", 300)], [])
+    opened, openings = journal._opened, journal.openings()
+    _break_connections(database)
+    assert journal.totals()["requests"] == 1
+    _break_connections(database)
+    with journal._connected() as connection:
+        assert journal._of(connection) is opened
+    _break_connections(database)
+    journal.append([_of("b", 1_000)], [])
+    _assert_names(journal)
+    assert journal._opened is opened
+    assert journal.openings() == openings + 3
+    journal.close()
+
+
+@pytest.mark.parametrize("restored", [True, False])
+def test_a_server_whose_tables_are_replaced(database: PostgreSQL, restored: bool) -> None:
+    """A dump is restored into other tables; connections end while that is done."""
+    url = f"{database.url}?schema=dumped_{restored}"
+    journal = SqlJournal(url)
+    journal.append([_of("b", 300)], [])
+    first = journal._opened
+    engine = create_engine(database.url)
+    with engine.begin() as connection:
+        connection.execute(text(f'ALTER SCHEMA "dumped_{restored}" RENAME TO before_{restored}'))
+    engine.dispose()
+    if restored:
+        SqlJournal(url).close()
+    _break_connections(database)
+    if not restored:
+        assert journal.totals()["requests"] == 0
+    journal.append([_of("a", 301)], [])
+    assert journal._opened is not first
+    assert journal.totals()["requests"] == 1
+    journal.append([_of("b", 1_000)], [])
+    _assert_names(journal)
+    journal.close()
+
+
+def _break_connections(database: PostgreSQL) -> None:
+    """End all of them, as a network does that forgets idle ones."""
+    # Without a transaction, which would see one moment of the statistics.
+    engine = create_engine(database.url, isolation_level="AUTOCOMMIT")
+    others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND application_name = 'mlops'"
+    with engine.connect() as connection:
+        connection.execute(text(f"SELECT pg_terminate_backend(pid) {others}"))
+        until(lambda: not connection.execute(text(f"SELECT count(*) {others}")).scalar_one())
+    engine.dispose()
+
+
+def test_many_threads_open_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, threads = tmp_path / "journal.db", 8
+    journal = SqlJournal(f"sqlite:///{path}")
+    opened: list[str] = []
+
+    def counted(url: str) -> Engine:
+        opened.append(url)
+        return open_engine(url)
+
+    monkeypatch.setattr(database, "open_engine", counted)
+    for old in tmp_path.glob("journal.db*"):
+        old.unlink()
+    barrier, found = threading.Barrier(threads), []
+
+    def read() -> None:
+        barrier.wait(60)
+        found.append(journal.totals())
+
+    readers = [threading.Thread(target=read) for _ in range(threads)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join()
+    assert found == threads * [{"requests": 0, "outcomes": 0}]
+    assert len(opened) == 1
+    journal.close()
+
+
+def test_what_was_unpacked_goes_with_the_file(tmp_path: Path) -> None:
+    """At once, for it may have features that are forgotten, but not while it is read."""
     path = tmp_path / "journal.db"
-    path.write_bytes(b"no database" * 1_000)
-    journal = open_journal(f"sqlite:///{path}")
-    path.unlink()
-    until(lambda: not _refuses(journal))
-    threads = [threading.Thread(target=_refuses, args=(journal,)) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert journal.totals() == {"requests": 0, "outcomes": 0}
+    journal = SqlJournal(f"sqlite:///{path}")
+    scratch = Scratch()
+    folder = Path(scratch._folder)
+    assert journal._opened is not None
+    journal._opened.archive._opened[0, ""] = scratch
+    del scratch
+    gc.disable()
+    try:
+        with journal._reading() as connection:
+            journal._of(connection)
+            path.unlink()
+            journal.append([_of("b", 1_000)], [])
+            assert folder.exists()
+        del connection
+        assert not folder.exists()
+    finally:
+        gc.enable()
     journal.close()
 
 

@@ -111,6 +111,17 @@ class Log(Protocol):
         """
         ...
 
+    def openings(self) -> int:
+        """Return how often this process has opened the store, or found a connection to it broken.
+
+        Another number than before: another store may be in its place, as from a backup. May be
+        called from any thread.
+
+        Raises:
+            JournalUnavailableError: It cannot be opened now.
+        """
+        ...
+
     def record(self, facts: Sequence[Fact]) -> None:
         """Store other facts in one durable commit.
 

@@ -10,9 +10,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, event, func, literal_column, select, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from mlops.errors import MlopsError, RemoteError
@@ -24,7 +24,7 @@ from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.engine import creating_lock, first_line, open_engine
 from mlops.journal.inserting import ColumnIds
 from mlops.journal.partitions import is_partitioned, make_room
-from mlops.journal.schema import outcomes
+from mlops.journal.schema import meta, outcomes
 from mlops.journal.streaming import log_lock
 from mlops.journal.turns import Turns
 
@@ -34,6 +34,8 @@ _DISK_FULL = "53100"
 _DEADLOCK = "40P01"
 _REOPEN_S = 0.5
 _LATER = "The server retries by itself; send the feedback again later."
+# Option of a connection: the database that it belongs to.
+_OPENED = "mlops_journal"
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -69,6 +71,7 @@ class Database:
         self._retry_at = 0.0
         self._opening = threading.Lock()
         self._is_new = True
+        self._openings = 0
         try:
             self._open()
         except RemoteError:
@@ -79,60 +82,104 @@ class Database:
     def _open(self) -> _Opened:
         """Return the open database; one that could not be opened is tried again at intervals.
 
-        A file that is not the one that was opened is opened again.
+        A file that is not the one that was opened is opened again; so is another server's database
+        that is not the same, once a connection has broken.
 
         Raises:
             RemoteError: It cannot be reached.
         """
         opened = self._opened
-        if opened is not None:
-            if opened.is_current():
-                return opened
-            self._forget(opened)
+        if opened is not None and opened.is_current():
+            return opened
         with self._opening:
+            opened = self._opened
+            if opened is not None and not opened.is_current() and not self._is_same(opened):
+                self._discard(opened)
             if self._opened is None:
                 self._opened = self._reopened()
+                self._openings += 1
             return self._opened
+
+    def _is_same(self, opened: _Opened) -> bool:
+        """Whether a database that is open is there still, with the lock held.
+
+        Raises:
+            RemoteError: Its server cannot be reached.
+        """
+        self._pause()
+        try:
+            same = opened.is_there()
+        except ProgrammingError:
+            # It has no such tables.
+            same = False
+        except DBAPIError as error:
+            raise self._failed(
+                RemoteError(f"The journal cannot be reached: {first_line(error)}.")
+            ) from error
+        # Whoever writes looks again what it has: a check could miss what was restored in place.
+        self._openings += int(same)
+        return same
 
     def _reopened(self) -> _Opened:
         """Open it, with the lock held."""
-        if self._fault and time.monotonic() < self._retry_at:
-            raise self._fault
+        self._pause()
         try:
             return _Opened(open_engine(self._url), self._part_rows, self._fetch)
         except MlopsError as error:
             if self._is_new and not isinstance(error, RemoteError):
                 raise
             # What is in its place now is not the caller's mistake, and may be replaced again.
-            self._fault = RemoteError(error.message, hint=error.hint)
-            self._retry_at = time.monotonic() + _REOPEN_S
-            raise self._fault from error
+            raise self._failed(RemoteError(error.message, hint=error.hint)) from error
 
-    def _forget(self, opened: _Opened) -> None:
-        """Close a database: the next use opens the one that is there then, and creates its tables.
+    def _pause(self) -> None:
+        """Raise the last fault again until it is time for another try."""
+        if self._fault and time.monotonic() < self._retry_at:
+            raise self._fault
+
+    def _failed(self, fault: RemoteError) -> RemoteError:
+        self._fault, self._retry_at = fault, time.monotonic() + _REOPEN_S
+        return fault
+
+    def _discard(self, opened: _Opened) -> None:
+        """Close a database, with the lock held: the next use opens the one that is there then.
 
         Nothing that is known of it holds for another: not the ids of lists of columns, nor what was
         read of its archive. Other threads may still be reading that; it goes when they are done.
         """
-        with self._opening:
-            if self._opened is opened:
-                self._opened = None
+        if self._opened is opened:
+            self._opened = None
         opened.end()
+
+    def openings(self) -> int:
+        """See `Log.openings`."""
+        with self._writing():
+            self._open()
+        return self._openings
 
     @property
     def _engine(self) -> Engine:
         return self._open().engine
 
-    def _of(self, connection: Connection) -> _Opened:
-        """Return the open database of a connection.
+    @contextlib.contextmanager
+    def _connected(self, *, in_turn: bool = False) -> Iterator[Connection]:
+        """Connect to the database that is open.
 
-        Raises:
-            RemoteError: Another is in its place by now.
+        Args:
+            in_turn: Whether other writers of a file wait meanwhile.
         """
-        # Whether it is still the one to be opened is for the next use: this one has a connection.
-        opened = self._opened
-        if opened is None or connection.engine is not opened.engine:
-            raise RemoteError("The journal was replaced while it was read.", hint="Try again.")
+        while True:
+            opened = self._open()
+            turn = opened.turns.take() if in_turn else contextlib.nullcontext()
+            with turn, opened.engine.connect() as connection:
+                # A connection that had to be made again may be to another database.
+                if opened.is_current():
+                    yield connection.execution_options(**{_OPENED: opened})
+                    return
+
+    @staticmethod
+    def _of(connection: Connection) -> _Opened:
+        """Return the database that a connection belongs to, also where another is open by now."""
+        opened: _Opened = connection.get_execution_options()[_OPENED]
         return opened
 
     def _begin(self, connection: Connection) -> None:
@@ -143,10 +190,12 @@ class Database:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Connection]:
         """Commit what the block does, or nothing of it."""
-        with self._writing():
-            opened = self._open()
-            with opened.turns.take(), opened.engine.begin() as connection:
-                yield connection
+        with (
+            self._writing(),
+            self._connected(in_turn=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -167,12 +216,13 @@ class Database:
         """Close a file that is damaged: a repair puts another in its place."""
         opened = self._opened
         if opened and getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _DAMAGED:
-            self._forget(opened)
+            with self._opening:
+                self._discard(opened)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Connection]:
         try:
-            with self._engine.connect() as connection:
+            with self._connected() as connection:
                 yield connection
         except DBAPIError as error:
             self._look_again(error)
@@ -244,16 +294,15 @@ class _Opened:
         file = engine.url.database if engine.dialect.name == "sqlite" else None
         self._path = path = Path(file) if file and "mode" not in engine.url.query else None
         self._identity = _identity(path)
-        self._is_lost = False
-        self._is_over = False
-        event.listen(engine, "invalidate", self._lose)
-        event.listen(engine, "checkin", self._close_late)
+        self._connections = _Connections(engine)
+        self._checked = 0
         self.turns = Turns(path)
         self.parts = Parts(path, part_rows)
         self.archive = Archive(path, fetch)
         self.lookups = Lookups(self.archive)
         with engine.connect() as connection:
             self.partitioned = is_partitioned(connection)
+            self._server = _read_server(connection)
         #: The last offset of which it is known that it has a partition.
         self.room = 0
         self.insert_outcomes = (
@@ -262,26 +311,78 @@ class _Opened:
             .returning(outcomes.c.nonce, outcomes.c.row)
         )
 
-    def _lose(self, *_: object) -> None:
-        self._is_lost = True
-
-    def _close_late(self, _connection: object, record: ConnectionPoolEntry) -> None:
-        # Its pool is gone, and would leave it to the collector.
-        if self._is_over:
-            record.invalidate()
-
     def end(self) -> None:
         """Close its connections, each that is in use when that ends."""
-        self._is_over = True
+        self._connections.are_over = True
         self.engine.dispose()
 
     def is_current(self) -> bool:
-        """Whether it is still the database that was opened.
+        """Whether it is still the database that was opened, as far as is known.
 
-        A file is by its identity. Another server's database may be an earlier one, from a backup,
-        once a connection has broken.
+        A file is by its identity. Another server's database may be another one once a connection
+        has broken; `is_there` asks.
         """
-        return not self._is_lost and self._identity == _identity(self._path)
+        unbroken = self._connections.lost == self._checked
+        return unbroken and self._identity == _identity(self._path)
+
+    def is_there(self) -> bool:
+        """Ask whether it is still the database that was opened.
+
+        Raises:
+            DBAPIError: Its server cannot be reached; a `ProgrammingError`: it has no such tables.
+        """
+        if self._identity != _identity(self._path):
+            return False
+        with self.engine.connect() as connection:
+            lost = self._connections.lost
+            same = self._server == _read_server(connection)
+        if same:
+            self._checked = lost
+        return same
+
+
+class _Connections:
+    """What has become of the connections of an engine.
+
+    Apart from what is open, which the engine would hold in a cycle with all that was unpacked.
+
+    Attributes:
+        lost: How many have broken.
+        are_over: Whether those in use are to be closed when they come back.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.lost = 0
+        self.are_over = False
+        event.listen(engine, "invalidate", self._count)
+        event.listen(engine, "checkin", self._close_late)
+
+    def _count(self, *_: object) -> None:
+        self.lost += 1
+
+    def _close_late(self, _connection: object, record: ConnectionPoolEntry) -> None:
+        # Its pool is gone, and would leave it to the collector.
+        if self.are_over:
+            record.invalidate()
+
+
+def _read_server(connection: Connection) -> tuple[object, ...]:
+    """Return what changes when a server's database is restored; nothing for a file.
+
+    Files of a server are replaced only while it is stopped, and it starts at another time then; a
+    dump is restored into other tables. A standby that takes over has a start of its own.
+    """
+    if connection.dialect.name == "sqlite":
+        return ()
+    query = select(
+        func.pg_postmaster_start_time(),
+        literal_column("tableoid"),
+        select(literal_column("oid"))
+        .select_from(text("pg_database"))
+        .where(text("datname = current_database()"))
+        .scalar_subquery(),
+    ).select_from(meta)
+    return tuple(connection.execute(query).one_or_none() or ())
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:

@@ -93,8 +93,8 @@ class SqlJournal(ArchivableDatabase):
                 rows = decision_rows(decisions, opened.columns.of(names_in(decisions)))
             earlier = self._looked_up(rows, outcomes)
             with self._transaction() as connection:
-                if self._open() is not opened:
-                    # Another file, in which lists of columns have other ids.
+                if self._of(connection) is not opened:
+                    # Another database, in which lists of columns have other ids.
                     continue
                 log_lock(connection)
                 self._begin(connection)
@@ -122,12 +122,12 @@ class SqlJournal(ArchivableDatabase):
         Raises:
             ArchiveAwayError: It cannot be reached.
         """
-        with self._writing(), self._engine.connect() as connection:
+        with self._writing(), self._connected() as connection:
             return self._of(connection).lookups.look(connection, rows, batch)
 
     def far(self, outcomes: Sequence[NewOutcome]) -> list[bool]:
         """See `Log.far`."""
-        with self._writing(), self._engine.connect() as connection:
+        with self._writing(), self._connected() as connection:
             return self._of(connection).lookups.far(connection, outcomes)
 
     def look_up(self, outcomes: Sequence[NewOutcome]) -> None:
@@ -343,7 +343,7 @@ class SqlJournal(ArchivableDatabase):
         """See `Log.void`."""
         nonces = list(nonces)
         while True:
-            with self._writing(), self._engine.connect() as connection:
+            with self._writing(), self._connected() as connection:
                 parts = archived.count_parts(connection)
                 back = (
                     self._of(connection).archive.outcome_rows(connection, nonces) if parts else []
