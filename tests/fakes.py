@@ -26,6 +26,7 @@ class FakeJournal:
         shadow_failure: The same for what shadows answered.
         gate: Commits wait until it is open.
         entered: Set whenever a commit begins.
+        opened: How often it was opened.
     """
 
     def __init__(self) -> None:
@@ -40,6 +41,10 @@ class FakeJournal:
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Event()
+        self.opened = 1
+
+    def openings(self) -> int:
+        return self.opened
 
     def append(
         self, decisions: Sequence[Decision], outcomes: Sequence[NewOutcome]

@@ -178,6 +178,24 @@ def test_a_sender_does_not_wait_for_ever_for_a_journal_that_hangs(house: House) 
     assert "0.05 s" in caught.value.message
 
 
+def test_what_serves_is_told_before_the_first_commit_into_another_journal(house: House) -> None:
+    """And again where that could not be done."""
+    told: list[int] = []
+
+    def tell() -> None:
+        told.append(len(house.journal.batches))
+        if len(told) == 2:
+            raise JournalUnavailableError("It is away.")
+
+    house.writer.on_opened = tell
+    store(house.writer, 1)
+    store(house.writer, 2)
+    house.journal.opened += 1
+    store(house.writer, 3)
+    assert told == [0, 2, 2]
+    assert len(house.journal.batches) == 3
+
+
 def test_everybody_is_answered_while_it_closes() -> None:
     """Senders that race with the close are either stored or refused."""
     for _ in range(20):

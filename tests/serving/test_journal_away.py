@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import os
+import signal
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
@@ -63,27 +66,92 @@ def test_a_damaged_journal_that_is_removed(
     models: dict[str, Path], tmp_path: Path, start: Callable[[Launch], Server]
 ) -> None:
     """A running server goes on with a new one, in which it records what it serves."""
-    server = start(make_launch(tmp_path, served(models)))
+    launch, path = _apart(make_launch(tmp_path, served(models)), tmp_path)
+    server = start(launch)
     first = server.predict(_ROW).request_id
     assert server.post("/feedback", {"request_id": first, "reward": 1.0}).status == 200
-    journal = server.journal()
-    journal.drain_log()
-    journal.close()
-    path = tmp_path / "journal.db"
-    with path.open("r+b") as file:
-        file.seek(4096)
-        file.write(b"\xff" * (path.stat().st_size - 4096))
+    _damage(server, path)
     second = server.predict(_ROW).request_id
     assert server.post("/feedback", {"request_id": second, "reward": 1.0}).status == 503
-    for old in tmp_path.glob("journal.db*"):
-        old.unlink()
+    path.parent.rename(tmp_path / "aside")
     wait_until(
         lambda: server.post("/feedback", {"request_id": second, "reward": 1.0}).status == 200
     )
     journal = server.journal()
-    wait_until(lambda: "started" in [event.event for event in journal.revision_events()])
+    assert "started" in [event.event for event in journal.revision_events()]
     assert sum(traffic.drawn for traffic in journal.traffic()) == 1
     journal.close()
+
+
+def test_a_damaged_journal_whose_backup_is_put_back(
+    models: dict[str, Path], tmp_path: Path, start: Callable[[Launch], Server]
+) -> None:
+    """As documented: between a stop and a start, since a server opens the damaged file again."""
+    launch, path = _apart(make_launch(tmp_path, served(models)), tmp_path)
+    backup = tmp_path / "backup.db"
+    server = start(launch)
+    first = server.predict(_ROW).request_id
+    assert server.post("/feedback", {"request_id": first, "reward": 1.0}).status == 200
+    with contextlib.closing(server.journal()), contextlib.closing(sqlite3.connect(path)) as source:
+        source.execute("VACUUM INTO ?", [str(backup)])
+    for _ in range(20):
+        server.predict(_ROW)
+    _damage(server, path)
+    server.predict(_ROW)
+    assert server.stop() == 0
+    for name in ("journal.db", "journal.db-wal", "journal.db-shm"):
+        (path.parent / name).unlink(missing_ok=True)
+    backup.replace(path)
+    server = start(launch)
+    assert server.post("/feedback", {"request_id": first, "reward": 1.0}).status == 200
+    server.predict(_ROW)
+    journal = server.journal()
+    assert sum(traffic.drawn for traffic in journal.traffic()) == 2
+    journal.close()
+    with contextlib.closing(sqlite3.connect(path)) as found:
+        assert found.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+def test_a_journal_that_is_replaced_while_nothing_fails(
+    models: dict[str, Path], tmp_path: Path, start: Callable[[Launch], Server]
+) -> None:
+    """Whichever worker writes first records what all serve, also one that was started again."""
+    launch, path = _apart(replace(make_launch(tmp_path, served(models)), workers=2), tmp_path)
+    server = start(launch)
+    server.predict(_ROW)
+    server.journal().close()
+    for worker in server.admin("GET", "/status").json["workers"]:
+        os.kill(worker["pid"], signal.SIGKILL)
+        wait_until(functools.partial(_is_again, server, worker["pid"]))
+    server.hang_up()
+    path.parent.rename(tmp_path / "aside")
+    request_id = server.predict(_ROW).request_id
+    assert server.post("/feedback", {"request_id": request_id, "reward": 1.0}).status == 200
+    journal = server.journal()
+    assert {event.event for event in journal.revision_events()} == {"started"}
+    assert sum(traffic.drawn for traffic in journal.traffic()) == 1
+    journal.close()
+
+
+def _is_again(server: Server, pid: int) -> bool:
+    """Whether another process is in place of a worker, and all serve."""
+    workers = server.admin("GET", "/status").json["workers"]
+    return all(each["state"] == "running" and each["pid"] != pid for each in workers)
+
+
+def _apart(launch: Launch, folder: Path) -> tuple[Launch, Path]:
+    """Give a journal a folder of its own: moved away, it takes all files in one step."""
+    path = folder / "journal" / "journal.db"
+    return replace(launch, journal_url=f"sqlite:///{path}"), path
+
+
+def _damage(server: Server, path: Path) -> None:
+    journal = server.journal()
+    journal.drain_log()
+    journal.close()
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -99,6 +99,9 @@ class JournalWriter:
         #: Called in the writer's thread once the journal is written again, with the time at which
         #: that ended, milliseconds since 1970 in UTC.
         self.on_outage: Callable[[int], None] = lambda _since_ms: None
+        #: Called in the writer's thread before a commit into what may be another journal.
+        self.on_opened: Callable[[], None] = lambda: None
+        self._openings = 0
         self._retry_at = 0.0
         self._shadows_at = 0.0
         self._shadows_not_before = 0.0
@@ -250,6 +253,7 @@ class JournalWriter:
             return True
         try:
             self._write_facts()
+            self._note_opening()
             waiting, stored = self._stored(decisions, waiting)
         except JournalUnavailableError as error:
             self._rest(taken, error)
@@ -329,6 +333,7 @@ class JournalWriter:
         return True
 
     def _append_spooled(self, decisions: Sequence[Decision]) -> None:
+        self._note_opening()
         self._journal.append(decisions, [])
         self._note_success()
 
@@ -338,9 +343,14 @@ class JournalWriter:
             self._fault = None
             self.on_outage(self._fault_since_ms)
 
+    def _note_opening(self) -> None:
+        openings = self._journal.openings()
+        if openings != self._openings:
+            self.on_opened()
+            self._openings = openings
+
     def _write_facts(self) -> None:
-        facts = list(self._facts)
-        if facts:
+        if facts := list(self._facts):
             self._journal.record(facts)
             with self._lock:
                 del self._facts[: len(facts)]

@@ -286,11 +286,9 @@ class Past:
         """
         self._journal.record([RevisionEvent(number, _now_ms(), "note", {"text": text})])
 
-    def record_outage(self, live: LiveRevision, since_ms: int) -> None:
-        """Record that the journal could not be written, and what serves where it is another now."""
-        number, now_ms = live.served.revision.number, _now_ms()
-        with contextlib.suppress(MlopsError):
-            self._record_again(live)
+    def record_outage(self, number: int, since_ms: int) -> None:
+        """Record that the journal could not be written, while a revision served."""
+        now_ms = _now_ms()
         if now_ms - since_ms < _OUTAGE_MS:
             return
         begin, end = (
@@ -300,16 +298,25 @@ class Past:
         with contextlib.suppress(MlopsError):
             self._journal.record([begin, end])
 
-    def _record_again(self, live: LiveRevision) -> None:
-        """Record the start once more in a journal that is new, or a backup from before it."""
+    def record_again(self, live: LiveRevision) -> None:
+        """Record what serves in a journal that does not know: a new one, or a backup from before.
+
+        Every process does: another may not write now. Two that look at the same moment both do.
+
+        Raises:
+            JournalUnavailableError: It was not.
+        """
         number = live.served.revision.number
-        if not self._starts:
-            # Another worker does.
-            return
-        events = self._journal.revision_events()
-        if not any(event.revision == number and is_spec(event) for event in events):
+        try:
+            events = self._journal.revision_events()
+            if any(event.revision == number and is_spec(event) for event in events):
+                return
             self._check_key_late()
             self._journal.record(self._facts("started", live))
+        except JournalUnavailableError:
+            raise
+        except RemoteError as error:
+            raise JournalUnavailableError(error.message, hint=error.hint) from error
 
     def record_stop(self, number: int) -> None:
         """Record that the server has stopped, if that can be done."""

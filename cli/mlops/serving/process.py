@@ -145,8 +145,9 @@ class Process:
             self._all_written,
         )
         self._writer.on_outage = lambda since_ms: self._past.record_outage(
-            self.plane.live, since_ms
+            self.plane.live.served.revision.number, since_ms
         )
+        self._writer.on_opened = lambda: self._past.record_again(self.plane.live)
         self._explainer = Explainer(self.revisions.get, launch.name, launch.journal_url)
         self._outliers = OutlierCheck(self.revisions.get)
         self._feedback = FeedbackService(
