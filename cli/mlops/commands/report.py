@@ -34,8 +34,8 @@ def report(
         bool,
         typer.Option(
             "--exit-code",
-            help="Exit with 0 promote, 10 do not promote, 11 inconclusive, 12 invalid, "
-            "13 withheld, 14 equal, 15 not worse, 16 finished.",
+            help="Exit with 0 promote, 10 keep, 11 continue, 12 invalid, 13 withheld, 14 equal, "
+            "15 not-worse, 16 finished.",
         ),
     ] = False,
     html: Annotated[

@@ -60,9 +60,10 @@ def traffic(found: Report) -> Table:
 
 def rewards(found: Report) -> Table:
     """Rewards: the plain mean, and the estimate with its interval."""
-    level = f"{100 * (1 - found.verdict.alpha):.4g} % CI"
+    level = f"{100 * (1 - found.arms[0].alpha):.4g} % CI"
     per = found.analysis.per
-    what = f"a unit is one value of `{found.sticky_by}`; its reward is the mean of its outcomes"
+    made = "sum" if found.repeated == "sum" else "mean"
+    what = f"a unit is one value of `{found.sticky_by}`; its reward is the {made} of its outcomes"
     if per:
         what = f"mean: the sum of an arm's rewards, divided by that of its {per}"
     elif not found.sticky_by:
@@ -99,10 +100,16 @@ def posterior(found: Report) -> Table | None:
     return table
 
 
-def quality(found: Report) -> Table:
-    """Quality against the truth, by applicable measures, in total and over time."""
-    from mlops.monitoring.quality import measures_of
+def quality(found: Report) -> Table | None:
+    """Quality against the truth, by applicable measures, in total and over time.
 
+    None where the reward is not derived from labels and none came.
+    """
+    from mlops.monitoring.quality import measures_of
+    from mlops.rewards import reward_called
+
+    if not any(arm.quality.n for arm in found.arms) and not reward_called(found.reward).is_derived:
+        return None
     measures = measures_of(arm.quality for arm in found.arms)
     over_time = [f"{measure.label} over time" for measure in measures[:1]]
     table = _table("labels", *(measure.label for measure in measures), *over_time)

@@ -37,6 +37,7 @@ class ArmReport:
             everything; NaN during the warm-up.
         lower: Anytime-valid lower bound of that mean.
         upper: Upper bound.
+        alpha: One minus the level of that interval.
         quality: Against the truth.
         p_best: Posterior probability of being best; not a stopping rule. None if not computed.
         expected_loss: Expected reward given up by choosing it; None likewise.
@@ -64,6 +65,7 @@ class ArmReport:
     refused: int = 0
     outcomes: int = 0
     needs: str = ""
+    alpha: float = 0.05
 
 
 def report_arms(evidence: Evidence, alpha: float) -> tuple[ArmReport, ...]:
@@ -106,6 +108,7 @@ def report_arms(evidence: Evidence, alpha: float) -> tuple[ArmReport, ...]:
                 refused=sum(t.refused for t in rows),
                 outcomes=evidence.outcomes[index],
                 needs=needs,
+                alpha=alpha,
             )
         )
     return tuple(reports)

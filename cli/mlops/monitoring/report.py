@@ -72,7 +72,7 @@ class Report:
         looks: For each comparison, how it developed.
         sample_ratio: Of decisions; None without traffic or with one arm.
         quality: Quality over time.
-        verdict: What to do.
+        verdict: What to do; its alpha is that of the report as a whole.
         shares_alpha: Whether the comparison on the same rows has half of alpha.
         paired: Every arm on the rows with a label, of a finished experiment as it was at its end;
             None where they were not asked.
@@ -89,6 +89,7 @@ class Report:
         segments: Segments of the feature that was asked for; never a verdict.
         analysis: What the revision declares of how its evidence is judged.
         silent: What requests without feedback could hide, of every arm but the baseline.
+        repeated: What several outcomes of one row mean: `first`, `last` or `sum`.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Report:
     segments: tuple[SegmentReport, ...] = ()
     analysis: Analysis = field(default_factory=Analysis)
     silent: tuple[SilentReport, ...] = ()
+    repeated: str = "first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +241,7 @@ def report_of(
         watched: Metrics that must not get worse.
     """
     spec = evidence.spec
-    alpha = live_alpha(spec, alpha)
+    whole_alpha, alpha = alpha, live_alpha(spec, alpha)
     ratio = _sample_ratio(evidence)
     worth = spec.analysis.worth if worth is None else worth
     comparisons, looks, sequences = compare(compared, alpha, worth)
@@ -257,7 +259,7 @@ def report_of(
         method=method_of(compared),
         mismatch=ratio is not None and ratio.mismatch,
         mismatch_p=ratio.p_value if ratio else 1.0,
-        alpha=alpha,
+        alpha=whole_alpha,
         n=evidence.arms.size,
         gates=gates,
     )
@@ -290,6 +292,7 @@ def report_of(
         open=evidence.asked.open,
         finished=evidence.finished,
         analysis=spec.analysis,
+        repeated=spec.attribution.repeated,
         silent=tuple(filter(None, (silent_report(evidence, each) for each in bounds))),
     )
 
@@ -374,7 +377,8 @@ def with_paired(report: Report, paired: PairedReport) -> Report:
         report: What arms earned, at half of alpha.
         paired: What they answer about the same rows, at the other half.
     """
-    alpha = report.verdict.alpha + paired.verdict.alpha
+    # A comparison that was kept may have been made at another alpha than this look's.
+    alpha = max(report.verdict.alpha, report.verdict.alpha / 2 + paired.verdict.alpha)
     verdict = paired.verdict
     if verdict.decision in ("continue", "withheld") or report.verdict.decision == "invalid":
         return replace(report, paired=paired, verdict=replace(report.verdict, alpha=alpha))

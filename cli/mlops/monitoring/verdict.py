@@ -270,8 +270,12 @@ def forecast(c: Comparison, unit: str = "") -> str:
     if c.remaining_range is None:
         return f"If the estimate is right, about {c.remaining:,} more{unit} will decide."
     fewest, most = c.remaining_range
+    if most is None and not fewest:
+        return f"How many more{unit or ' units'} it takes cannot be said yet."
     if most is None:
         return f"It takes at least {fewest:,} more{unit}, possibly far more."
+    if not fewest:
+        return f"Up to {most:,} more{unit} are likely to decide."
     return f"Between {fewest:,} and {most:,} more{unit} are likely to decide."
 
 

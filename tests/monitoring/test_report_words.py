@@ -1,0 +1,134 @@
+"""What a report says about itself: units, levels of intervals, and what comes next."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlops.commands import report_tables
+from mlops.journal.features import features_of
+from mlops.journal.records import Decision, NewOutcome, RevisionEvent
+from mlops.journal.sql import SqlJournal
+from mlops.monitoring.notebook import for_notebook
+from mlops.monitoring.page import read_page, render_page
+from mlops.monitoring.report import Report, make_report
+from mlops.monitoring.verdict import Comparison, forecast
+from mlops.protocols.base import Rows
+from mlops.spec.attribution import Attribution, Repeated
+from mlops.spec.deployment import DeploymentSpec, to_dict
+from tests.monitoring.journals import Stage, fill, numbers, spec_of
+
+
+def _paired(tmp_path: Path) -> Report:
+    """Say what every arm answers about 400 rows, of which the arms earned too little to tell."""
+    spec = replace(spec_of(("old", "new"), (0.5, 0.5), "absolute-error", ""), paired=True)
+    journal = SqlJournal(f"sqlite:///{tmp_path}/wine.db")
+    journal.record([RevisionEvent(1, 0, "live", to_dict(spec))])
+    rng = np.random.default_rng(3)
+    decisions, outcomes = [], []
+    for index in range(400):
+        nonce, truth = index.to_bytes(12, "big"), float(rng.normal(0, 3))
+        decisions.append(
+            Decision(
+                nonce, index, 1, index % 2, 0.5, 1, 900, 200, "mlflow",
+                features=features_of(Rows([[truth]], ("x",)), "all"), predictions=[0.0],
+            )
+        )  # fmt: skip
+        outcomes.append(NewOutcome(nonce, None, 0, index, 1, index % 2, 0.5, None, truth))
+    journal.append(decisions, outcomes)
+    found = make_report(
+        journal,
+        ask=lambda _, rows: [[0.0] * len(rows), [0.9 * row["x"] for row in rows]],
+    )
+    journal.close()
+    return found
+
+
+def _text(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]*>", " ", html).split())
+
+
+def test_a_notebook_shows_what_decided_and_the_command_that_follows(tmp_path: Path) -> None:
+    found = _paired(tmp_path)
+    assert found.paired is not None
+    html = for_notebook(found)._repr_html_()
+    said = _text(html)
+    assert "Promote new . The" in said
+    assert "<code>mlops promote wine</code>" in html
+    assert "difference on the same 400 labelled rows" in said
+    assert "difference, each arm on its own requests" in said
+    estimate = f"{found.paired.comparisons[0].estimate:+.2f}"
+    assert f"<td>{estimate}</td>" in html
+
+
+def test_intervals_have_the_level_at_which_they_were_made(tmp_path: Path) -> None:
+    """Half of alpha is of the same rows; the verdict as a whole has all of it."""
+    found = _paired(tmp_path)
+    assert found.verdict.alpha == pytest.approx(0.05)
+    assert [arm.alpha for arm in found.arms] == [0.025, 0.025]
+    html = for_notebook(found)._repr_html_()
+    assert "97.5\N{NO-BREAK SPACE}% CI, anytime-valid" in html
+    assert "95\N{NO-BREAK SPACE}%" not in html.partition("<table>")[2]
+    assert report_tables.rewards(found).columns[-1].header == "97.5 % CI"
+
+
+def test_alpha_is_whole_where_the_arms_could_not_be_asked(tmp_path: Path) -> None:
+    journal = SqlJournal(f"sqlite:///{tmp_path}/wine.db")
+    spec = replace(spec_of(("a", "b"), (0.5, 0.5), "squared-error", ""), paired=True)
+    journal.record([RevisionEvent(1, 0, "live", to_dict(spec))])
+    found = make_report(journal)
+    journal.close()
+    assert (found.paired, found.verdict.decision) == (None, "continue")
+    assert (found.verdict.alpha, found.arms[0].alpha) == (0.05, 0.025)
+
+
+@pytest.mark.parametrize(("repeated", "made"), [("sum", "sum"), ("last", "mean")])
+def test_a_units_reward_is_called_what_it_is(tmp_path: Path, repeated: Repeated, made: str) -> None:
+    journal = SqlJournal(f"sqlite:///{tmp_path}/wine.db")
+    spec: DeploymentSpec = replace(
+        spec_of(("a", "b"), (0.5, 0.5), "given", "header:x-user"),
+        attribution=Attribution(repeated=repeated),
+    )
+    journal.record([RevisionEvent(1, 0, "live", to_dict(spec))])
+    page = read_page(journal)
+    journal.close()
+    caption = str(report_tables.rewards(page.report).caption)
+    assert caption.endswith(f"its reward is the {made} of its outcomes")
+    assert f"its reward is the {made} of its outcomes" in _text(render_page(page))
+
+
+@pytest.mark.parametrize(("reward", "is_shown"), [("given", False), ("squared-error", True)])
+def test_labels_are_counted_where_some_may_come(
+    tmp_path: Path, reward: str, is_shown: bool
+) -> None:
+    journal = SqlJournal(f"sqlite:///{tmp_path}/wine.db")
+    spec = spec_of(("a", "b"), (0.5, 0.5), reward, "")
+    journal.record([RevisionEvent(1, 0, "live", to_dict(spec))])
+    found = make_report(journal)
+    journal.close()
+    assert (report_tables.quality(found) is not None) is is_shown
+
+
+def test_labels_beside_given_rewards_are_shown(tmp_path: Path) -> None:
+    journal = SqlJournal(f"sqlite:///{tmp_path}/wine.db")
+    fill(journal, ["a", "b"], [Stage((0.5, 0.5), 20)], numbers([0.0, 1.0]), reward="given")
+    assert report_tables.quality(make_report(journal)) is not None
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    ("span", "says"),
+    [
+        ((10, 6_948), "Between 10 and 6,948 more requests are likely to decide."),
+        ((0, 6_948), "Up to 6,948 more requests are likely to decide."),
+        ((10, None), "It takes at least 10 more requests, possibly far more."),
+        ((0, None), "How many more requests it takes cannot be said yet."),
+    ],
+)
+def test_a_forecast_says_only_what_is_known(span: tuple[int, int | None], says: str) -> None:
+    compared = Comparison("b", "a", 500, 0.1, -0.1, 0.3, 0.5, 0.05, None, 900, remaining_range=span)
+    assert forecast(compared, "request") == says
