@@ -40,6 +40,8 @@ _OF_DISKS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 MODEL_REFUSED = "The model refused the rows"
 # And with this why a model failed on rows of which nothing is known to be wrong.
 MODEL_FAILED = "The model failed"
+#: Reason of an error whose message any caller may read: it names no address of ours.
+PUBLIC = "public"
 
 
 class MlopsError(Exception):

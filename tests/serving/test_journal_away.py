@@ -18,6 +18,7 @@ import pytest
 
 from mlops.audit.sources import journal_events
 from mlops.journal.base import JournalUnavailableError
+from mlops.journal.outage import AWAY
 from mlops.journal.sql import SqlJournal
 from mlops.journal.writer import JournalWriter
 from mlops.serving.past import Past
@@ -42,8 +43,10 @@ def test_it_answers_says_so_and_recovers(
         ids = [server.predict(_ROW).request_id for _ in range(5)]
         refused = server.post("/feedback", {"request_id": ids[0], "reward": 1.0})
         assert refused.status == 503
-        assert "locked" in refused.json["error"]
+        assert refused.json["error"] == AWAY
+        assert "locked" in server.log
         (warning,) = server.admin("GET", "/status").json["warnings"]
+        assert "locked" in warning
         assert "Predictions go on" in warning
         assert server.predict(_ROW).status == 200
         time.sleep(1.1)  # a shorter one is no alarm

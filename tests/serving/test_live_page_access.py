@@ -16,7 +16,7 @@ import pytest
 from starlette.applications import Starlette
 
 import mlops
-from mlops.errors import RemoteError
+from mlops.errors import PUBLIC, RemoteError
 from mlops.protocols.base import Kind, ProtocolError
 from mlops.serving.access.buckets import shared_places
 from mlops.serving.access.gate import Gate
@@ -246,7 +246,7 @@ class _Busy(Reader):
     """A reader that has enough questions, and cannot read the journal."""
 
     async def ask(self, what: str, **terms: Any) -> dict[str, Any]:
-        raise RemoteError("Enough <b> is being read.", hint="Try again.")
+        raise RemoteError("Enough <b> is being read.", hint="Try again.", reason=PUBLIC)
 
 
 def test_an_explanation_that_must_wait_may_be_asked_for_again() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from mlops.journal.null import NullJournal
+from mlops.journal.outage import AWAY
 from mlops.journal.records import RevisionEvent
 from mlops.journal.writer import JournalWriter
 from mlops.serving import past as past_module
@@ -103,6 +104,25 @@ def test_a_journal_that_goes_away_and_comes_back(
         refused = [shop() for _ in range(20)]
         assert not any(refused)
         assert set(statuses[-20:]) == {503}
+        for path in ("/report", "/report.json", "/verdict.json"):
+            unread = server.get(path)
+            assert (unread.status, unread.headers["retry-after"]) == (503, "10")
+            assert unread.body.decode() == AWAY
+        request_id = server.predict(_ROW).request_id
+        for reply in (
+            server.post("/feedback", {"request_id": request_id, "reward": 1}),
+            server.post(
+                "/api/v1.0/feedback", {"response": {"meta": {"puid": request_id}}, "reward": 1}
+            ),
+        ):
+            assert (reply.status, AWAY in reply.body.decode()) == (503, True)
+        page = server.get("/ui/requests").body.decode()
+        assert AWAY in page
+        # Where it is, is for the log and for commands on this machine.
+        assert "postgresql" not in page
+        assert "postgresql" in "".join(server.admin("GET", "/status").json["warnings"])
+        assert server.log.count(" WARNING journal: ") == 1
+        statuses.append(503)
         # The last one is counted a moment after its answer.
         until(lambda: server.metrics()[("mlops_journal_pending", ())] >= 20, 60)
     finally:

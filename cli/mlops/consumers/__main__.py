@@ -22,6 +22,7 @@ from mlops.consumers import CONSUMERS, Batch, Consumed, Consumer, Context
 from mlops.consumers.runner import Runner
 from mlops.errors import MlopsError
 from mlops.journal.null import open_journal
+from mlops.journal.outage import OutageLog
 from mlops.journal.url import journal_url
 
 _LOG = logging.getLogger(__name__)
@@ -45,8 +46,15 @@ def main() -> int:
     journal = open_journal(journal_url(asked["journal_url"], name))
     key = bytes.fromhex(asked.get("key", ""))
     owner = f"{socket.gethostname()}:{os.getpid()}"
+    outage = OutageLog()
     runners = [
-        Runner(journal, consumer, made(consumer, Context(name, journal, options, key)), owner)
+        Runner(
+            journal,
+            consumer,
+            made(consumer, Context(name, journal, options, key)),
+            owner,
+            outage=outage,
+        )
         for consumer, options in asked["consumers"].items()
     ]
     threads = [threading.Thread(target=runner.run, daemon=True) for runner in runners]

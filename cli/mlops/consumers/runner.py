@@ -13,6 +13,7 @@ from mlops.consumers.base import Batch, Consumed, Consumer
 from mlops.errors import MlopsError, RemoteError
 from mlops.journal.base import Journal
 from mlops.journal.consumer_records import Offset, Progress
+from mlops.journal.outage import OutageLog
 from mlops.journal.records import Observation
 
 _LOG = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class Runner:
         consumer: Takes them.
         owner: Distinguishes this runner from others that may work for the same consumer.
         clock: Seconds since 1970.
+        outage: Where all runners of this process say that the journal is away.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class Runner:
         consumer: Consumer,
         owner: str,
         clock: Callable[[], float] = time.time,
+        outage: OutageLog | None = None,
     ) -> None:
         self._journal = journal
         self._name = name
         self._consumer = consumer
         self._owner = owner
         self._clock = clock
+        self._outage = outage or OutageLog()
         self._stopped = threading.Event()
         self._pause_s = _FIRST_PAUSE_S
         self._quiet_until = 0.0
@@ -69,9 +73,9 @@ class Runner:
         while not self._stopped.is_set():
             try:
                 pause_s = self.step()
+                self._outage.back(self._name)
             except RemoteError as error:
-                # The server reports that its journal is away; here waiting is enough.
-                _LOG.info("%s: %s", self._name, error.message)
+                self._outage.away(self._name, error)
                 pause_s = self._longer()
             except Exception:  # noqa: BLE001 - of the database's driver
                 # The others work on in their threads; this one must not end without a word.
@@ -79,6 +83,7 @@ class Runner:
                 pause_s = self._longer()
             if pause_s:
                 self._stopped.wait(pause_s)
+        self._outage.back(self._name)
         try:
             self._consumer.close()
         except Exception:  # noqa: BLE001 - a consumer may raise anything

@@ -25,7 +25,9 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 
+from mlops.errors import PUBLIC
 from mlops.journal.base import ArchiveAwayError, JournalUnavailableError, Log
+from mlops.journal.outage import OutageLog
 from mlops.journal.records import Decision, Fact, Loss, NewOutcome, ShadowDecision, StoredOutcome
 from mlops.journal.spool import Spool
 from mlops.journal.waiting import LookupThread, Waiting, stand_back
@@ -94,6 +96,8 @@ class JournalWriter:
         self.shed = 0
         self._fault: JournalUnavailableError | None = None
         self._fault_since_ms = 0
+        #: Where all of this process say that the journal is away.
+        self.outage = OutageLog()
         #: Whether decisions may be written; called in the writer's thread. Until then they wait.
         self.has_space: Callable[[], bool] = lambda: True
         #: Called in the writer's thread once the journal is written again, with the time at which
@@ -154,7 +158,8 @@ class JournalWriter:
                 named = any(outcome.nonce is None for outcome in outcomes)
                 (self._named if named else self._outcomes).append((outcomes, future))
         if reason:
-            future.set_exception(JournalUnavailableError(reason, hint="Send it again later."))
+            error = JournalUnavailableError(reason, hint="Send it again later.", reason=PUBLIC)
+            future.set_exception(error)
         self._wake.set()
         return future
 
@@ -339,7 +344,7 @@ class JournalWriter:
 
     def _note_success(self) -> None:
         if self._fault:
-            _LOG.info("journal: written again")
+            self.outage.back("writer")
             self._fault = None
             self.on_outage(self._fault_since_ms)
 
@@ -401,7 +406,7 @@ class JournalWriter:
         try:
             self._journal.record(taken)
         except JournalUnavailableError as error:
-            _LOG.warning("journal: answers of shadows: %s", error.message)
+            self.outage.away("shadows", error)
             with self._lock:
                 self._shadows.extendleft(reversed(taken))
                 self._under_way = 0
@@ -411,6 +416,7 @@ class JournalWriter:
             _LOG.exception("journal: a batch of answers of shadows failed")
             self.count_shed("shadow", len(taken))
         self._under_way = 0
+        self.outage.back("shadows")
         return True
 
     def _take_outcomes(self) -> list[Waiting]:
@@ -435,8 +441,7 @@ class JournalWriter:
     def _rest(self, decisions: list[tuple[Decision, int]], fault: JournalUnavailableError) -> None:
         """Keep the decisions for the next try as far as there is room, and wait with it."""
         # Tried twice a second: a disk that is full all night must not be filled with log lines.
-        if self._fault is None or self._fault.message != fault.message:
-            _LOG.warning("journal: %s", fault.message)
+        self.outage.away("writer", fault)
         if self._fault is None:
             self._fault_since_ms = time.time_ns() // 1_000_000
         self._fault, self._retry_at = fault, time.monotonic() + _RETRY_S

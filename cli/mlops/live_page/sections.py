@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mlops.errors import MlopsError, NotFoundError
+from mlops.journal.outage import OutageLog, for_callers
 from mlops.live_page.drift import drift
 from mlops.live_page.log_readers import consumers
 from mlops.live_page.looking import Look
@@ -33,6 +34,7 @@ _NO_JOURNAL = "No journal is kept, so nothing is known here beyond the counters 
 
 _NOT_MADE = "This could not be made; the server's log says why."
 # One look at a time is kept, for the parts that are made of it.
+_outage = OutageLog()
 _looks: dict[tuple[Source, int], Look] = {}
 
 
@@ -57,7 +59,8 @@ def part(source: Source, name: str, look: int) -> dict[str, Any]:
     except NotFoundError as error:
         return {"html": render("empty", text=f"{error.message} {error.hint or ''}")}
     except MlopsError as error:
-        return {"html": render("part_fault", text=f"{error.message} {error.hint or ''}")}
+        _outage.met(error)
+        return {"html": render("part_fault", text=for_callers(error))}
     except Exception:  # noqa: BLE001 - the other parts are shown
         _LOG.exception("`%s` of the live page failed", name)
         return {"html": render("part_fault", text=_NOT_MADE)}

@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mlops.errors import PUBLIC
 from mlops.journal.base import JournalFullError, JournalUnavailableError
+from mlops.journal.outage import for_callers
 from mlops.journal.records import WHOLE_REQUEST, Fate, NewOutcome, StoredOutcome
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import (
@@ -253,6 +255,7 @@ class FeedbackService:
             raise JournalUnavailableError(
                 f"The journal did not answer within {self._patience_s:g} s.",
                 hint="Send it again later; what was stored after all is not counted twice.",
+                reason=PUBLIC,
             ) from None
 
     def _read(self, outcome: Outcome) -> RequestId | OutcomeResult | None:
@@ -461,7 +464,7 @@ def _normal(truth: object) -> Any:  # noqa: ANN401 - a JSON value
 def journal_fault(fault: JournalUnavailableError) -> ProtocolError:
     """Tell the sender of feedback that nothing was stored, and that it may be sent again."""
     kind = Kind.DISK_FULL if isinstance(fault, JournalFullError) else Kind.NOT_READY
-    return ProtocolError(kind, f"{fault.message} {fault.hint or ''}".strip())
+    return ProtocolError(kind, for_callers(fault))
 
 
 def warnings(receipts: Sequence[OutcomeResult]) -> list[str]:

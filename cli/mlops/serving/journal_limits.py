@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mlops.errors import MlopsError
+from mlops.journal.outage import OutageLog
 from mlops.journal.size_limit import has_last_space, is_nearly_full
 
 _LOG = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ _EVERY_BYTES = 16 * 1024 * 1024
 # A journal's own size is asked for this often; in between what is kept is added to it.
 _SIZE_EVERY_S = 30.0
 
+_SIZE = "size"
 _FREE = "Free space, or `mlops journal prune --older-than DAYS`."
 # A row that has lost its features leaves a gap in its page, which takes as much space as before.
 _SHRINK = (
@@ -147,16 +149,19 @@ class JournalLimits:
             )
 
 
-async def follow_size(size: Callable[[], int], limits: JournalLimits) -> None:
+async def follow_size(size: Callable[[], int], limits: JournalLimits, outage: OutageLog) -> None:
     """Tell limits how large the journal is, until cancelled.
 
     Args:
         size: Returns it, bytes; called in a thread.
         limits: Are told.
+        outage: Where this process says that the journal is away.
     """
     while True:
         try:
             limits.take_size(await asyncio.to_thread(size))
         except MlopsError as error:
-            _LOG.info("the journal's size: %s", error.message)
+            outage.away(_SIZE, error)
+        else:
+            outage.back(_SIZE)
         await asyncio.sleep(_SIZE_EVERY_S)

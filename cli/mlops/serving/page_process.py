@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from mlops.errors import MlopsError, RemoteError, kind_of
+from mlops.errors import PUBLIC, MlopsError, RemoteError, kind_of
 from mlops.journal.base import Journal
 from mlops.serving.report import PAGES, Ask
 
@@ -89,6 +89,7 @@ class PageApart:
         raise RemoteError(
             "The report of this many outcomes could not be written beside the server.",
             hint="Run `mlops report` on a machine with more memory.",
+            reason=PUBLIC,
         )
 
 

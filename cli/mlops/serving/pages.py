@@ -24,6 +24,7 @@ from starlette.routing import BaseRoute, Route
 
 import mlops
 from mlops.errors import MlopsError, NotFoundError, RemoteError
+from mlops.journal.outage import OutageLog, for_callers
 from mlops.protocols.base import Encoded, ProtocolError
 from mlops.protocols.http_status import http_status
 from mlops.protocols.json_body import shown
@@ -83,6 +84,7 @@ class Pages:
         counts: Gives what all processes have counted, where this is one of several.
         live_page: The pages under `/ui`; likewise.
         explains: Whether answers are explained.
+        outage: Where this process says that the journal is away.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Pages:
         counts: Callable[[], Awaitable[Counts]] | None = None,
         live_page: LivePage | None = None,
         explains: bool = False,
+        outage: OutageLog | None = None,
     ) -> None:
         self._plane = plane
         self._metrics = metrics
@@ -106,8 +109,14 @@ class Pages:
         self._report = report
         self._evidence = evidence
         self._verdict = verdict
+        self._outage = outage or OutageLog()
         self._gauge = (
-            VerdictGauge(verdict, self._is_watched, lambda: plane.live.served.revision.number)
+            VerdictGauge(
+                verdict,
+                self._is_watched,
+                lambda: plane.live.served.revision.number,
+                outage=self._outage,
+            )
             if verdict
             else None
         )
@@ -270,15 +279,15 @@ class Pages:
 
     async def _live_report(self, request: Request) -> Response:
         assert self._report is not None
-        return await _fresh(self._report, "text/html")
+        return await _fresh(self._report, "text/html", self._outage)
 
     async def _live_evidence(self, request: Request) -> Response:
         assert self._evidence is not None
-        return await _fresh(self._evidence, "application/json")
+        return await _fresh(self._evidence, "application/json", self._outage)
 
     async def _live_verdict(self, request: Request) -> Response:
         assert self._verdict is not None
-        return await _fresh(self._verdict, "application/json")
+        return await _fresh(self._verdict, "application/json", self._outage)
 
     async def _document(self) -> dict[str, Any]:
         """Return the OpenAPI document of what is live."""
@@ -326,13 +335,18 @@ def _unserved(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": reason}, status, error.headers)
 
 
-async def _fresh(write: Callable[[], Awaitable[str]], media_type: str) -> Response:
+async def _fresh(
+    write: Callable[[], Awaitable[str]], media_type: str, outage: OutageLog
+) -> Response:
     """Answer with what is written now, not to be cached."""
     try:
         text = await write()
+    except RemoteError as error:
+        outage.met(error)
+        return PlainTextResponse(for_callers(error), 503, {"retry-after": "10"})
     except MlopsError as error:
         status = 404 if isinstance(error, NotFoundError) else 409
-        return PlainTextResponse(f"{error.message} {error.hint or ''}", status_code=status)
+        return PlainTextResponse(for_callers(error), status)
     return Response(text, media_type=media_type, headers={"cache-control": "no-store"})
 
 

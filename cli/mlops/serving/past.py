@@ -29,6 +29,7 @@ from mlops.spec.unit import revisions_of_units
 
 _LOG = logging.getLogger(__name__)
 _RETRY_S = 1.0
+_NAME = "past"
 # A rollout over replicas is over when earlier revisions have been idle this long, and how often
 # that is looked at once it takes long.
 _ROLLOUT_OVER_S, _ROLLOUT_PAUSE_S = 600.0, 30.0
@@ -81,8 +82,7 @@ class Past:
             self._take(self._read_specs())
             found = self.with_first_arms(live)
         except RemoteError as error:
-            if not self.fault:
-                _LOG.warning("%s Predictions go on; feedback is refused until it is back.", error)
+            self._writer.outage.away(_NAME, error)
             self.fault = error.message
             return live
         self.fault = ""
@@ -151,7 +151,7 @@ class Past:
             if not self.fault:
                 await asyncio.to_thread(self._check_key_late)
             if not self.fault:
-                _LOG.info("the journal is back")
+                self._writer.outage.back(_NAME)
                 if get() is live:
                     put(found)
 
@@ -195,7 +195,7 @@ class Past:
                 came = await asyncio.to_thread(self._read_on, rollout, earlier)
             except MlopsError as error:
                 # It knows all units but those of the last moment.
-                _LOG.warning("sticky units that came during the change: %s", error)
+                self._writer.outage.met(error)
                 came = True
             if get() is live and rollout.known is not live.first_arms:
                 put(replace(live, first_arms=rollout.known))

@@ -23,6 +23,7 @@ from mlops.journal.base import Journal, JournalUnavailableError
 from mlops.journal.features import Hiding
 from mlops.journal.null import URL as NO_JOURNAL
 from mlops.journal.null import open_journal
+from mlops.journal.outage import AWAY
 from mlops.journal.records import StoredOutcome
 from mlops.journal.spool import Spool
 from mlops.journal.url import journal_folder, journal_url
@@ -190,9 +191,10 @@ class Process:
             self._metrics,
             self.gate,
             self._explainer,
-            lambda: self.warnings,
+            lambda: self._warnings(AWAY),
             self._secrets.key,
             counts,
+            self._writer.outage,
         )
         return App(
             self.plane,
@@ -261,8 +263,10 @@ class Process:
         work = (
             self._watch.run(),
             self._past.catch_up(self.revisions.get, self.revisions.recalled),
-            follow_epochs(self._journal, self.revisions.get, self.revisions.redraw),
-            follow_size(self._journal.size_bytes, self._limits),
+            follow_epochs(
+                self._journal, self.revisions.get, self.revisions.redraw, self._writer.outage
+            ),
+            follow_size(self._journal.size_bytes, self._limits, self._writer.outage),
             follow(self.gate, [self.tls.watch] if self.tls else []),
         )
         watching = [asyncio.create_task(each) for each in work]
@@ -355,13 +359,21 @@ class Process:
     @property
     def warnings(self) -> list[str]:
         """What the operator should look at."""
-        fault = self._writer.fault or self._past.fault
+        return self._warnings(self._writer.fault or self._past.fault)
+
+    def _warnings(self, fault: str) -> list[str]:
+        """Return what the operator should look at.
+
+        Args:
+            fault: How to say that the journal is away, where it is.
+        """
+        is_away = bool(self._writer.fault or self._past.fault)
         told = f"{fault} Predictions go on; feedback is refused with 503 until it is back."
         open_door = [] if self.gate.required or self.launch.is_local else [_OPEN_DOOR]
         lists = self.tls.warnings if self.tls else []
         late = [self._past.warning] if self._past.warning else []
         key = [*late, *self._secrets.warnings(self.launch), *self.gate.keyring.warnings]
-        return [*([told] if fault else []), *key, *open_door, *lists, *self._consumers.warnings]
+        return [*([told] if is_away else []), *key, *open_door, *lists, *self._consumers.warnings]
 
     def _learn(self, stored: Sequence[StoredOutcome]) -> None:
         self._feedback.learn(stored)

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.applications import Starlette
 
 from mlops.journal.base import Journal
+from mlops.journal.outage import OutageLog
 from mlops.journal.url import journal_url
 from mlops.serving.access.gate import Gate
 from mlops.serving.consumer_process import consumers_of
@@ -38,8 +39,9 @@ class PublicPages:
         metrics: What this process has counted.
         gate: Says who may read.
         explainer: Explains predictions.
-        warnings: Returns what the operator should look at.
+        warnings: Returns what the operator should look at, fit for callers.
         counts: Gives what all processes have counted; by default this is the only one.
+        outage: Where this process says that the journal is away.
 
     Attributes:
         sessions: Of the viewers who have logged in.
@@ -56,7 +58,9 @@ class PublicPages:
         warnings: Callable[[], list[str]],
         key: bytes,
         counts: Callable[[], Awaitable[Counts]] | None = None,
+        outage: OutageLog | None = None,
     ) -> None:
+        self._outage = outage or OutageLog()
         self._launch, self._journal, self._plane, self._metrics = launch, journal, plane, metrics
         self._gate, self._explainer, self._warnings, self._counts = (
             gate,
@@ -81,6 +85,7 @@ class PublicPages:
             counts=self._counts,
             explains=True,
             live_page=self._live_page,
+            outage=self._outage,
         ).application()
 
     def close(self) -> None:
@@ -110,6 +115,7 @@ class PublicPages:
             reader,
             self._state,
             shared=journal_url(launch.journal_url, launch.name).startswith("postgres"),
+            outage=self._outage,
         )
         return LivePage(
             self._get, hub, reader, self.sessions, self._explainer, lambda: self._gate.required

@@ -16,8 +16,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from mlops.errors import MlopsError
+from mlops.errors import MlopsError, RemoteError
 from mlops.journal.base import Journal
+from mlops.journal.outage import OutageLog
 from mlops.plugins import Plugins
 from mlops.spec.metrics import GUARDRAILS, VERDICT, Family
 
@@ -141,6 +142,7 @@ class VerdictGauge:
         wanted: Whether what is live has a verdict to watch.
         revision: Number of what is live.
         clock: Seconds that only grow.
+        outage: Where this process says that the journal is away.
     """
 
     def __init__(
@@ -149,7 +151,9 @@ class VerdictGauge:
         wanted: Callable[[], bool],
         revision: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
+        outage: OutageLog | None = None,
     ) -> None:
+        self._outage = outage or OutageLog()
         self._verdict = verdict
         self._wanted = wanted
         self._revision = revision
@@ -177,6 +181,9 @@ class VerdictGauge:
     async def _renew(self, revision: int) -> None:
         try:
             said = json.loads(await self._verdict())
+        except RemoteError as error:
+            self._outage.met(error)
+            return
         except MlopsError as error:
             _LOG.info("no verdict for `/metrics`: %s", error.message)
             return

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mlops.errors import MlopsError
+from mlops.journal.outage import OutageLog, for_callers
 from mlops.serving.counting import Counts
 from mlops.serving.live_page.broadcast import Broadcast, event
 from mlops.serving.live_page.rates import WINDOW_S, Rates, sample
 from mlops.serving.live_page.reader import Reader
 
-_LOG = logging.getLogger(__name__)
 _EVERY_S = 1.0
 #: Parts that the journal gives, the quick ones first; see `mlops.live_page.sections`.
 PARTS = ("consumers", "revisions", "shares", "verdict", "quality", "drift", "outliers")
@@ -36,6 +35,7 @@ class Hub:
         status: Returns what the head of the page says, as JSON data; `faults` are texts.
         shared: Whether other servers write to the journal too: what is counted is of this one only,
             and what is recalled of all.
+        outage: Where this process says that the journal is away.
 
     Attributes:
         broadcast: Has the viewers.
@@ -48,8 +48,10 @@ class Hub:
         status: Callable[[], dict[str, Any]],
         *,
         shared: bool = False,
+        outage: OutageLog | None = None,
     ) -> None:
         self._counts, self._reader, self._status = counts, reader, status
+        self._outage = outage or OutageLog()
         self._points: deque[dict[str, Any]] = deque(maxlen=POINTS)
         self._looks = 0
         self._revision = 0
@@ -89,7 +91,7 @@ class Hub:
         try:
             found = (await self._reader.ask("history", every_s=WINDOW_S, points=POINTS))["points"]
         except MlopsError as error:
-            _LOG.info("the live page has no past: %s", error.message)
+            self._outage.met(error)
             return
         newer = list(self._points)
         first = newer[0]["t"] if newer else float("inf")
@@ -113,8 +115,8 @@ class Hub:
                     self.broadcast.put({name: found["html"]})
                     self._fault = ""
             except MlopsError as error:
-                _LOG.info("the live page cannot read the journal: %s", error.message)
-                self._fault = f"{error.message} {error.hint or ''}".strip()
+                self._outage.met(error)
+                self._fault = for_callers(error)
             self._reader.release_memory()
             spent_s = time.monotonic() - started
             with contextlib.suppress(TimeoutError):

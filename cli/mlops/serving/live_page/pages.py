@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 import mlops
 from mlops.errors import MlopsError, NotFoundError
+from mlops.journal.outage import for_callers
 from mlops.protocols.base import Kind, ProtocolError, Records
 from mlops.protocols.http_status import http_status
 from mlops.resources import own_markup, prose
@@ -163,7 +164,7 @@ class LivePage:
             found = await self._reader.ask(what, **terms)
         except MlopsError as error:
             status, headers = _missing(error)
-            text = f"{error.message} {error.hint or ''}"
+            text = for_callers(error)
             answer = self._page(request, "fault", status, title="Requests", text=text)
             answer.headers.update(headers)
             return answer
@@ -188,7 +189,7 @@ class LivePage:
             return PlainTextResponse(error.message, http_status(error.kind), NO_STORE)
         except MlopsError as error:
             status, headers = _missing(error)
-            text = f"{error.message} {error.hint or ''}"
+            text = for_callers(error)
             return PlainTextResponse(text, status, {**NO_STORE, **headers})
         return HTMLResponse(said["html"], headers=NO_STORE)
 

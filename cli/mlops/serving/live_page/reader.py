@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from mlops.errors import MlopsError, RemoteError, kind_of
+from mlops.errors import PUBLIC, MlopsError, RemoteError, kind_of
 from mlops.serving.child import Child, say
 
 _LOG = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ _MOST = 8
 # It starts with 200 MB of libraries.
 _LARGE_BYTES = 600 * 1024 * 1024
 _NOT_ASKED = "The arms could not be asked about labelled rows; the server's log says why."
+_ENOUGH = "Enough is being read for this page already; try again shortly."
+_TOO_LONG = "Reading the journal for this page takes too long."
 _ENDED = "The process that reads the journal for this page has ended."
 
 #: Asks every arm of the experiment of this identity about rows, see `mlops.serving.report`.
@@ -66,7 +68,7 @@ class Reader:
             RemoteError: It ended, does not answer in time, or has enough questions.
         """
         if len(self._asked) >= _MOST:
-            raise RemoteError("Enough is being read for this page already; try again shortly.")
+            raise RemoteError(_ENOUGH, reason=PUBLIC)
         child = await self._running()
         number = next(self._numbers)
         future = asyncio.get_running_loop().create_future()
@@ -78,7 +80,7 @@ class Reader:
                 return answer
         except TimeoutError as error:
             self.close()
-            raise RemoteError("Reading the journal for this page takes too long.") from error
+            raise RemoteError(_TOO_LONG, reason=PUBLIC) from error
         finally:
             del self._asked[number]
             if not self._asked:
@@ -114,7 +116,7 @@ class Reader:
         # A process that was started since has questions of its own.
         for asked, future in self._asked.values():
             if asked is child and not future.done():
-                future.set_exception(RemoteError(_ENDED))
+                future.set_exception(RemoteError(_ENDED, reason=PUBLIC))
         # Its end is not noticed before the end of its pipe.
         await child.stdout.read()
         await child.wait()
