@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from mlops.journal.base import JournalUnavailableError
 from mlops.journal.records import (
@@ -86,13 +86,3 @@ class FakeJournal:
 
     def close(self) -> None:
         return
-
-
-def until(condition: Callable[[], object], timeout_s: float = 120.0) -> None:
-    """Wait for another thread to make something true."""
-    pause = threading.Event()
-    for _ in range(int(timeout_s / 0.005)):
-        if condition():
-            return
-        pause.wait(0.005)
-    raise AssertionError("it did not happen in time")

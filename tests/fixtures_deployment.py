@@ -34,6 +34,7 @@ from mlops.spec.server import ServerState
 from tests import warm_start
 from tests.fixtures_training import TrainedWine
 from tests.servers import unused_port
+from tests.waiting import wait_until
 
 _FOREIGN = ("MLFLOW_", "MLOPS_", "AWS_", "GOOGLE_")
 _ENOUGH_S = 120.0
@@ -198,14 +199,6 @@ def even_requests(
                 break
         counts[due] += 1
         yield ask(retry)
-
-
-def wait_until(true: Callable[[], bool], timeout_s: float = _ENOUGH_S) -> None:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + timeout_s
-    while not true():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.02)
 
 
 def open_shop(trained: TrainedWine, folder: Path) -> Shop:

@@ -163,9 +163,9 @@ def opensearch(jars: Path, folder: Path) -> Iterator[str]:
     node = ["java", *_SMALL, "-Dlog4j2.level=ERROR", "-cp", f"{jars}:{jars}/*"]
     url = f"http://127.0.0.1:{port}"
     with _running([*node, "TestNode", str(folder), str(port)], folder / "log") as process:
-        from tests.fakes import until
+        from tests.waiting import wait_until
 
-        until(lambda: process.poll() is not None or _answers(url), 90)
+        wait_until(lambda: process.poll() is not None or _answers(url), 90)
         assert process.poll() is None, (folder / "log").read_text()
         yield url
 

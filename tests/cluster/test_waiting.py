@@ -11,7 +11,7 @@ from mlops.cluster.waiting import remove, wait_ready
 from mlops.errors import RemoteError
 from mlops.spec.place import ObjectRef
 from tests.fixtures_cluster import Namespace
-from tests.fixtures_deployment import wait_until
+from tests.waiting import wait_until
 
 REF = ObjectRef("apps/v1", "Deployment", "a")
 LABELS = {"app": "a"}

@@ -24,8 +24,9 @@ from mlops.registry import open_registry
 from mlops.settings.actor import Actor
 from mlops.workflows.auditing import Shown, runs
 from tests.commands.schemas import fits
-from tests.fixtures_deployment import Shop, open_shop, wait_until
+from tests.fixtures_deployment import Shop, open_shop
 from tests.fixtures_training import TrainedWine
+from tests.waiting import wait_until
 from tests.workflows.dying import Dying
 
 _MODEL = "mlops.deployment.wine"

@@ -14,8 +14,9 @@ import pytest
 
 from mlops.registry import open_registry
 from tests.commands.schemas import fits
-from tests.fixtures_deployment import Shop, open_shop, wait_until
+from tests.fixtures_deployment import Shop, open_shop
 from tests.fixtures_training import TrainedWine
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,8 @@ from mlops.deployment.runtime_files import is_alive
 from mlops.runtimes.load import load_model
 from mlops.workflows import batch as work
 from tests.commands.schemas import fits
-from tests.fixtures_deployment import Shop, wait_until
+from tests.fixtures_deployment import Shop
+from tests.waiting import wait_until
 
 
 def fingerprint(folder: Path) -> dict[str, str]:

@@ -21,7 +21,8 @@ from mlops.spec.place import Place
 from tests.commands.schemas import fits
 from tests.commands.test_deploy import fingerprint
 from tests.fixtures_cluster import Namespace
-from tests.fixtures_deployment import Shop, wait_until
+from tests.fixtures_deployment import Shop
+from tests.waiting import wait_until
 from tests.workflows.dying import Dying
 
 IMAGE = "r.example/wine:1"

@@ -11,8 +11,9 @@ import pytest
 
 from mlops.registry.artifact_digest import read_content
 from mlops.stats.outlier_document import OUTLIER_FILE
-from tests.fixtures_deployment import Shop, wait_until
+from tests.fixtures_deployment import Shop
 from tests.serving.models import COLUMNS, ROWS, save_detector, save_linear
+from tests.waiting import wait_until
 
 _PAIR = ("deploy", "--ab", "./model", "./other", "--json")
 

@@ -14,8 +14,9 @@ import mlops
 from mlops import Client
 from mlops.client.remote_endpoint import RemoteServer, reach
 from mlops.errors import NotAllowedError, RemoteError
-from tests.fixtures_deployment import Shop, wait_until
+from tests.fixtures_deployment import Shop
 from tests.serving.certificates import Authority
+from tests.waiting import wait_until
 
 
 def test_a_deployment_with_tls(wine_shop: Shop) -> None:

@@ -9,7 +9,8 @@ from urllib.error import HTTPError
 
 import pytest
 
-from tests.fixtures_deployment import Shop, wait_until
+from tests.fixtures_deployment import Shop
+from tests.waiting import wait_until
 
 _RULES = """
 [feedback]

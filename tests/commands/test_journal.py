@@ -14,11 +14,12 @@ from mlops.journal.sql import SqlJournal
 from mlops.journal.url import journal_url
 from mlops.protocols.base import Records
 from tests.commands.schemas import fits
-from tests.fixtures_deployment import Shop, open_shop, wait_until
+from tests.fixtures_deployment import Shop, open_shop
 from tests.fixtures_training import TrainedWine
 from tests.gcs import Gcs
 from tests.journal.rows import decision
 from tests.minio import Minio
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -207,8 +208,8 @@ def test_a_journal_that_is_too_large_is_told(busy: Shop) -> None:
     strict.ok("deploy", "--model", "modelA", "--shadow", "modelB")
 
     # The watch is in a process beside the server, of a lower priority; others there warn, too.
-    wait_until(lambda: "journal takes" in strict.ok("status").out, 120)
-    wait_until(lambda: "more than `[journal] max_mb`" in strict.ok("logs").out, 120)
+    wait_until(lambda: "journal takes" in strict.ok("status").out)
+    wait_until(lambda: "more than `[journal] max_mb`" in strict.ok("logs").out)
 
 
 def test_a_reason_that_is_not_utf8(busy: Shop) -> None:

@@ -21,8 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from mlops.journal.sql import SqlJournal
 from mlops.stats import joint
 from tests.commands.schemas import fits
-from tests.fixtures_deployment import Shop, open_shop, wait_until
+from tests.fixtures_deployment import Shop, open_shop
 from tests.fixtures_training import TrainedWine
+from tests.waiting import wait_until
 from tests.webhook import Receiver, receiver
 
 

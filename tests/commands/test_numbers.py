@@ -23,7 +23,8 @@ from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from tests.fixtures_deployment import Shop, wait_until
+from tests.fixtures_deployment import Shop
+from tests.waiting import wait_until
 
 COLUMNS = ["a", "b", "c", "d"]
 

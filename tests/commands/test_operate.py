@@ -15,7 +15,8 @@ import pytest
 from mlops.deployment.runtime_files import is_alive
 from mlops.spec.server import Holder, hold_lock, write_holder
 from tests.commands.schemas import fits
-from tests.fixtures_deployment import Shop, wait_until
+from tests.fixtures_deployment import Shop
+from tests.waiting import wait_until
 
 _HEAVY = ("mlflow", "pandas", "sklearn", "scipy", "sqlalchemy")
 

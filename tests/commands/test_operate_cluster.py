@@ -20,11 +20,12 @@ from mlops.workflows.operation import logs
 from tests.commands.schemas import fits
 from tests.commands.test_deploy_apply import AB, rolled_out
 from tests.fixtures_cluster import Namespace
-from tests.fixtures_deployment import Shop, even_requests, wait_until
+from tests.fixtures_deployment import Shop, even_requests
 from tests.gateway import open_gateway
 from tests.monitoring.journals import Stage, fill, numbers
 from tests.serving.models import ROWS, records, save_linear
 from tests.serving.server import KEY, make_launch, running, served
+from tests.waiting import wait_until
 
 _DEPLOYMENT = "/apis/apps/v1/namespaces/{}/deployments/wine"
 _MERGE = "application/merge-patch+json"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from mlops.journal.sql import SqlJournal
 from mlops.journal.url import journal_url
 from mlops.spec.request_id import read
 from tests.fixtures_deployment import Shop
+from tests.waiting import wait_until
 
 _AB = ("deploy", "--ab", "modelA", "modelB", "--reward", "given", "--json")
 
@@ -34,13 +34,6 @@ def _deployment(shop: Shop) -> dict[str, Any]:
     (found,) = shop.ok("status", "--json").document["deployments"]
     deployment: dict[str, Any] = found
     return deployment
-
-
-def _until(condition: Callable[[], bool], what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 180
-    while not condition():
-        assert time.monotonic() < deadline, what()
-        time.sleep(0.1)
 
 
 @pytest.fixture
@@ -63,7 +56,7 @@ def test_traffic_follows_the_rewards(wine_shop: Shop, journal: Callable[[], SqlJ
         return epochs.epochs([revision])[-1].probabilities[1]
 
     _visit(wine_shop, 80, "modelB")
-    _until(lambda: share() > 0.85, share)
+    wait_until(lambda: share() > 0.85, what=share)
     # No arm gets less than its floor, and what was in force is logged with each decision.
     assert share() <= 0.9 + 1e-9
 
@@ -77,15 +70,15 @@ def test_traffic_follows_the_rewards(wine_shop: Shop, journal: Callable[[], SqlJ
         newest, *others = told()
         return all(each == pytest.approx(newest, abs=0.02) for each in others)
 
-    _until(agree, told)
+    wait_until(agree, what=told)
     # At a share of 0.85 fewer come once in ten million times.
     assert _visit(wine_shop, 60, "modelB")["modelB"] > 33
-    _until(agree, told)
+    wait_until(agree, what=told)
 
     # It can be looked up later by which of these probabilities an arm was drawn.
     request_id, _ = wine_shop.ask()
     nonce = read(wine_shop.where.key.read_bytes(), request_id).nonce
-    _until(lambda: epochs.decision(nonce) is not None, lambda: request_id)
+    wait_until(lambda: epochs.decision(nonce) is not None, what=lambda: request_id)
     choice = wine_shop.ok("audit", "replay", "--request-id", request_id, "--json").document[
         "choice"
     ]
@@ -120,7 +113,7 @@ def test_traffic_follows_the_rewards(wine_shop: Shop, journal: Callable[[], SqlJ
         _visit(wine_shop, 20, "modelA")
         return share() < 0.2
 
-    _until(turned, share)
+    wait_until(turned, what=share)
     again = wine_shop.ok(*scoring).document
     assert (again["shares"], again["resumed"]) == (scored["shares"], 20)
     assert part.read_bytes() == whole
@@ -139,7 +132,7 @@ def test_traffic_follows_the_rewards(wine_shop: Shop, journal: Callable[[], SqlJ
     wine_shop.ok("start")
     _visit(wine_shop, 10, "modelA")
     wine_shop.ok(*_AB, "--policy", "thompson discount=0.98", "--floor", "0.05")
-    _until(lambda: share(2) < 0.5, lambda: (before, epochs.epochs([2])))
+    wait_until(lambda: share(2) < 0.5, what=lambda: (before, epochs.epochs([2])))
 
 
 @pytest.mark.usefixtures("eager_consumers")
@@ -154,12 +147,14 @@ def test_silence_is_worth_what_is_declared_once_the_window_is_over(
         if arm == "modelB":
             wine_shop.post("/feedback", {"request_id": request_id, "reward": 1.0})
     epochs = journal()
-    _until(lambda: epochs.epochs([1])[-1].probabilities[1] > 0.9, lambda: epochs.epochs([1]))
+    wait_until(
+        lambda: epochs.epochs([1])[-1].probabilities[1] > 0.9, what=lambda: epochs.epochs([1])
+    )
     seen = epochs.epochs([1])[-1].parameters
     assert seen is not None
-    _until(
+    wait_until(
         lambda: sum((epochs.epochs([1])[-1].parameters or {})["seen"]) <= 60,
-        lambda: epochs.epochs([1])[-1],
+        what=lambda: epochs.epochs([1])[-1],
     )
 
 
@@ -203,12 +198,12 @@ def test_each_request_gets_the_arm_that_earns_most_from_it(
 
     send_row(60)
     # It is published again once it has seen 2 % more, and at least one.
-    _until(lambda: sum(newest().get("seen", ())) >= 59, newest)
-    _until(in_force, newest)
+    wait_until(lambda: sum(newest().get("seen", ())) >= 59, what=newest)
+    wait_until(in_force, what=newest)
     # At a share of 0.9 fewer come once in a million times.
     assert send_row(60, learn=False)[True] > 40
     known = {each.epoch: each.probabilities for each in epochs.epochs([1])}
-    _until(lambda: epochs.totals()["requests"] == sent, epochs.totals)
+    wait_until(lambda: epochs.totals()["requests"] == sent, what=epochs.totals)
     drawn = list(epochs.drawn_requests([1]))
     assert len({known[each.epoch] for each in drawn}) == 3
     assert all(each.propensity == known[each.epoch][each.arm] for each in drawn)

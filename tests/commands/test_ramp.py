@@ -15,8 +15,9 @@ from mlops.errors import ConflictError
 from mlops.registry import open_registry
 from mlops.registry.ledger import Intent
 from tests.commands.schemas import fits
-from tests.fixtures_deployment import Shop, open_shop, wait_until
+from tests.fixtures_deployment import Shop, open_shop
 from tests.fixtures_training import TrainedWine
+from tests.waiting import wait_until
 
 _CANARY = ("deploy", "--model", "wine/1", "--canary", "wine/2=50")
 _PLAN = ("--reward", "given", "--reward-range", "0..1", "--guardrail", "reward=0.4")

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from mlops.journal.sql import SqlJournal
-from tests.fakes import until
 from tests.journal.rows import decision, nonce
+from tests.waiting import wait_until
 
 _SOURCE = """
 from mlops.consumers import Consumed
@@ -66,7 +66,7 @@ def test_a_killed_one_goes_on_where_it_was(tmp_path: Path) -> None:
     journal = SqlJournal(url)
     journal.append([decision(n) for n in range(100)], [])
     killed = _start(url, paper, packages)
-    until(lambda: len(_seen(paper)) >= 100, 120)
+    wait_until(lambda: len(_seen(paper)) >= 100, 120)
     journal.append([decision(n) for n in range(100, 150)], [])
     killed.kill()
     killed.communicate()
@@ -76,7 +76,7 @@ def test_a_killed_one_goes_on_where_it_was(tmp_path: Path) -> None:
     with journal._engine.begin() as connection:
         connection.exec_driver_sql("UPDATE consumers SET until_ms = 0")
     last = _start(url, paper, packages)
-    until(lambda: _seen(paper)[-1:] == [nonce(199)], 120)
+    wait_until(lambda: _seen(paper)[-1:] == [nonce(199)], 120)
     # It ends with the process that started it.
     assert last.stdin is not None
     _, said = last.communicate()

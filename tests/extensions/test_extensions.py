@@ -27,8 +27,9 @@ from mlops.spec.wire import WIRES
 from mlops.training.environments import MANAGERS
 from mlops.training.project import read_project
 from mlops.training.runner import BACKENDS, Trial, Work, open_runner
-from tests.fixtures_deployment import Shop, wait_until
+from tests.fixtures_deployment import Shop
 from tests.training.projects import write_project
+from tests.waiting import wait_until
 
 FAMILIES: dict[str, Plugins[Any]] = {
     "acme-even": POLICIES,

@@ -11,8 +11,8 @@ import pytest
 from mlops.journal.sql import SqlJournal
 from mlops.journal.url import journal_url
 from tests.chance import by_chance
-from tests.fakes import until
 from tests.fixtures_deployment import Shop
+from tests.waiting import wait_until
 
 _N, _LATER = 60, 300
 
@@ -41,9 +41,9 @@ def test_decisions_carry_what_was_in_force(installed: Callable[..., None], wine_
     wine_shop.ok(*words)
     _served_by(wine_shop, _N)
     journal = SqlJournal(journal_url(wine_shop.state.launch.journal_url, "wine"))
-    until(lambda: len(list(journal.observations([1]))) == _N)
+    wait_until(lambda: len(list(journal.observations([1]))) == _N)
     # The consumer of the policy learns of them.
-    until(lambda: journal.epochs([1])[-1].epoch > 0)
+    wait_until(lambda: journal.epochs([1])[-1].epoch > 0)
     epoch = journal.epochs([1])[-1]
     assert epoch.epoch == 1
     assert epoch.probabilities == (0.2, 0.8)
@@ -55,12 +55,12 @@ def test_decisions_carry_what_was_in_force(installed: Callable[..., None], wine_
         nonlocal asked
         wine_shop.ask()
         asked += 1
-        until(lambda: len(list(journal.drawn_requests([1]))) == asked)
+        wait_until(lambda: len(list(journal.drawn_requests([1]))) == asked)
         return list(journal.drawn_requests([1]))[-1].epoch == 1
 
-    until(is_in_force)
+    wait_until(is_in_force)
     _served_by(wine_shop, _LATER)
-    until(lambda: len(list(journal.drawn_requests([1]))) == asked + _LATER)
+    wait_until(lambda: len(list(journal.drawn_requests([1]))) == asked + _LATER)
     in_force = {0: (0.5, 0.5), 1: epoch.probabilities}
     drawn = list(journal.drawn_requests([1]))
     # The consumer may have learned from the first of them before the last was drawn.

@@ -22,9 +22,9 @@ from mlops.journal.scratch import Scratch
 from mlops.journal.sql import SqlJournal
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import Columns
-from tests.fakes import until
 from tests.journal.rows import T0, decision, nonce, outcome
 from tests.postgresql import PostgreSQL
+from tests.waiting import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def _away(url: str) -> tuple[Journal, JournalWriter]:
 
 def _back(url: str, journal: Journal, writer: JournalWriter) -> None:
     """What came meanwhile is there."""
-    until(lambda: not writer.fault, 30)
+    wait_until(lambda: not writer.fault, 30)
     (stored,) = writer.add_outcomes([outcome(1)]).result(10)
     assert stored.fate in (Fate.ACCEPTED, Fate.UNMATCHED)
     assert writer.close(10)
@@ -128,7 +128,7 @@ def test_what_cannot_be_read_in_its_place(tmp_path: Path) -> None:
     with pytest.raises(JournalUnavailableError, match="tables of version 1000"):
         journal.append([_of("b", 1_000)], [])
     path.unlink()
-    until(lambda: not _refuses(journal))
+    wait_until(lambda: not _refuses(journal))
     journal.append([_of("b", 1_000)], [])
     _assert_names(journal)
     journal.close()
@@ -248,7 +248,7 @@ def _break_connections(database: PostgreSQL) -> None:
     others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND application_name = 'mlops'"
     with engine.connect() as connection:
         connection.execute(text(f"SELECT pg_terminate_backend(pid) {others}"))
-        until(lambda: not connection.execute(text(f"SELECT count(*) {others}")).scalar_one())
+        wait_until(lambda: not connection.execute(text(f"SELECT count(*) {others}")).scalar_one())
     engine.dispose()
 
 

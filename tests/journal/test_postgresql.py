@@ -13,9 +13,10 @@ from mlops.errors import RemoteError
 from mlops.journal.base import JournalUnavailableError
 from mlops.journal.records import Fate
 from mlops.journal.sql import SqlJournal
-from tests.fixtures_deployment import Shop, wait_until
+from tests.fixtures_deployment import Shop
 from tests.journal.rows import decision, outcome
 from tests.postgresql import PostgreSQL
+from tests.waiting import wait_until
 
 _NUMBERS = itertools.count()
 

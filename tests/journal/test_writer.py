@@ -10,9 +10,9 @@ import pytest
 
 from mlops.journal.base import JournalUnavailableError
 from mlops.journal.records import Fate
-from tests.fakes import until
 from tests.journal.rows import decision, named, nonce, outcome
 from tests.journal.writers import SHADOW, House, store
+from tests.waiting import wait_until
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
@@ -33,7 +33,7 @@ def test_it_stands_back_for_requests() -> None:
 def test_decisions_are_written_in_order(house: House) -> None:
     for number in range(50):
         assert house.writer.add_decision(decision(number))
-    until(lambda: len(house.journal.decisions) == 50)
+    wait_until(lambda: len(house.journal.decisions) == 50)
     assert [d.nonce for d in house.journal.decisions] == [nonce(n) for n in range(50)]
     assert len(house.journal.batches) < 10
 
@@ -66,7 +66,7 @@ def test_decisions_come_along_with_their_outcomes(house: House) -> None:
         house.writer.add_decision(decision(number))
         house.writer.add_outcomes([outcome(number)])
     house.journal.gate.set()
-    until(lambda: len(house.journal.batches) == 2)
+    wait_until(lambda: len(house.journal.batches) == 2)
     assert house.journal.batches[1] == (19, 19)
 
 
@@ -85,7 +85,7 @@ def test_the_last_space_of_a_disk_is_for_feedback(house: House) -> None:
     assert [each.nonce for each in house.journal.decisions] == [nonce(7), nonce(40)]
     assert house.writer.pending == 18
     space.append(1)
-    until(lambda: len(house.journal.decisions) == 20)
+    wait_until(lambda: len(house.journal.decisions) == 20)
     space.clear()
     # Who asks for all to be durable gets that.
     house.writer.add_decision(decision(41))
@@ -109,7 +109,7 @@ def test_decisions_are_shed_and_counted() -> None:
     assert kept == [True] * 10 + [False] * 4
     assert (house.writer.shed, house.writer.pending) == (4, 10)
     house.journal.gate.set()
-    until(lambda: house.journal.lost)
+    wait_until(lambda: house.journal.lost)
     assert house.journal.losses() == {"decision": 4}
     house.writer.close()
     assert [d.nonce for d in house.journal.decisions] == [nonce(n) for n in range(1, 11)]
@@ -124,18 +124,18 @@ def test_decisions_of_a_commit_that_is_under_way_are_pending(house: House) -> No
     assert house.journal.entered.wait(60)
     assert house.writer.pending == 1
     house.journal.gate.set()
-    until(lambda: house.writer.fault)
+    wait_until(lambda: house.writer.fault)
     # It was refused, and stays in the queue.
     assert house.writer.pending == 1
     house.journal.failure = None
-    until(lambda: not house.writer.pending)
+    wait_until(lambda: not house.writer.pending)
     assert [each.nonce for each in house.journal.decisions] == [nonce(1)]
 
 
 def test_answers_of_shadows_come_last_and_delay_no_decision(house: House) -> None:
     house.writer.add_decision(decision(1))
     house.writer.add_shadow(SHADOW)
-    until(lambda: house.journal.shadows)
+    wait_until(lambda: house.journal.shadows)
     # Its table is out of order; the others are not.
     house.journal.shadow_failure = JournalUnavailableError("It is away.")
     house.writer.add_shadow(SHADOW)
@@ -143,7 +143,7 @@ def test_answers_of_shadows_come_last_and_delay_no_decision(house: House) -> Non
         assert len(house.writer.add_outcomes([outcome(number)]).result(60)) == 1
     assert house.writer.pending == 1
     house.journal.shadow_failure = None
-    until(lambda: len(house.journal.shadows) == 2)
+    wait_until(lambda: len(house.journal.shadows) == 2)
 
 
 def test_closing_ends_where_what_shadows_answered_cannot_be_written(house: House) -> None:
@@ -155,7 +155,7 @@ def test_closing_ends_where_what_shadows_answered_cannot_be_written(house: House
 def test_copies_that_were_dropped_are_written_down_by_kind(house: House) -> None:
     house.writer.count_shed("shadow", 3)
     house.writer.add_decision(decision(1))
-    until(lambda: house.journal.lost)
+    wait_until(lambda: house.journal.lost)
     assert house.journal.losses() == {"shadow": 3}
     assert house.writer.shed == 0
 

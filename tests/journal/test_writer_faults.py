@@ -27,10 +27,11 @@ from mlops.protocols.base import Outcome
 from mlops.serving.dataplane import DataPlane
 from mlops.serving.feedback_service import FeedbackService
 from mlops.serving.metrics import Metrics
-from tests.fakes import FakeJournal, until
+from tests.fakes import FakeJournal
 from tests.journal.rows import decision, nonce, outcome
 from tests.journal.writers import CHECKOUT, SHADOW, Answer, House, store
 from tests.requirements import require
+from tests.waiting import wait_until
 
 
 def test_a_journal_that_is_away(house: House) -> None:
@@ -47,7 +48,7 @@ def test_a_journal_that_is_away(house: House) -> None:
     house.writer.add_decision(decision(2))
     house.journal.failure = None
     assert store(house.writer, 2).fate is Fate.ACCEPTED
-    until(lambda: len(house.journal.decisions) == 2)
+    wait_until(lambda: len(house.journal.decisions) == 2)
     assert [d.nonce for d in house.journal.decisions] == [nonce(1), nonce(2)]
     assert house.writer.shed == 0
 
@@ -71,7 +72,7 @@ def test_decisions_that_find_no_room_after_a_failure_are_counted() -> None:
     space: list[int] = []
     house.writer.has_space = lambda: bool(space)
     house.journal.gate.set()
-    until(lambda: house.journal.batches)
+    wait_until(lambda: house.journal.batches)
     for number in range(10):
         house.writer.add_decision(decision(number))
     house.journal.gate.clear()
@@ -82,7 +83,7 @@ def test_decisions_that_find_no_room_after_a_failure_are_counted() -> None:
     for number in range(10, 17):
         assert house.writer.add_decision(decision(number))
     house.journal.gate.set()
-    until(lambda: house.writer.shed)
+    wait_until(lambda: house.writer.shed)
     # The oldest are kept as far as there is room.
     assert house.writer.shed == 7
     house.journal.failure = None
@@ -99,7 +100,7 @@ def test_a_batch_that_breaks_the_journal_stops_no_other(house: House) -> None:
     assert isinstance(error, JournalUnavailableError)
     house.journal.failure = None
     assert len(house.writer.add_outcomes([outcome(2)]).result(60)) == 1
-    until(lambda: house.journal.lost or house.journal.decisions)
+    wait_until(lambda: house.journal.lost or house.journal.decisions)
     assert len(house.journal.decisions) + house.journal.losses().get("decision", 0) == 1
 
 
@@ -299,7 +300,7 @@ def test_bytes_are_limited_as_well_as_numbers() -> None:
     assert house.writer.add_decision(decision(1), 1_000)
     assert not house.writer.add_decision(decision(2), 1)
     house.journal.gate.set()
-    until(lambda: not house.writer.pending)
+    wait_until(lambda: not house.writer.pending)
     house.hold()
     assert [house.writer.add_decision(decision(n), 40) for n in range(3, 7)] == [
         True,
@@ -338,11 +339,11 @@ def test_what_a_journal_refused_waits_within_the_bytes_there_are() -> None:
     house.journal.failure = JournalUnavailableError("out of order")
     for number in (1, 2):
         house.writer.add_decision(decision(number), 40)
-    until(house.journal.entered.is_set)
-    until(lambda: house.writer.pending == 2)
+    wait_until(house.journal.entered.is_set)
+    wait_until(lambda: house.writer.pending == 2)
     assert not house.writer.add_decision(decision(3), 40)
     house.journal.failure = None
-    until(lambda: not house.writer.pending)
+    wait_until(lambda: not house.writer.pending)
     assert house.writer.add_decision(decision(4), 100)
     house.writer.close()
     assert [d.nonce for d in house.journal.decisions] == [nonce(n) for n in (1, 2, 4)]
@@ -351,9 +352,9 @@ def test_what_a_journal_refused_waits_within_the_bytes_there_are() -> None:
 def test_answers_of_shadows_that_break_the_journal_are_counted(house: House) -> None:
     house.journal.shadow_failure = ZeroDivisionError("by hand")
     house.writer.add_shadow(SHADOW)
-    until(lambda: house.writer.pending == 0)
+    wait_until(lambda: house.writer.pending == 0)
     house.writer.add_decision(decision(1))
-    until(lambda: house.journal.lost)
+    wait_until(lambda: house.journal.lost)
     assert house.journal.losses() == {"shadow": 1}
 
 
@@ -368,10 +369,10 @@ def test_losses_that_cannot_be_written_are_written_with_the_next_batch(house: Ho
     house.journal.record = refuse_once  # type: ignore[method-assign]
     house.writer.count_shed("shadow", 3)
     house.writer.add_decision(decision(1))
-    until(lambda: len(house.journal.decisions) == 1)
+    wait_until(lambda: len(house.journal.decisions) == 1)
     assert house.journal.losses() == {}
     house.writer.add_decision(decision(2))
-    until(lambda: house.journal.lost)
+    wait_until(lambda: house.journal.lost)
     assert house.journal.losses() == {"shadow": 3}
 
 
@@ -389,7 +390,7 @@ def test_an_archive_that_cannot_be_read_is_told_to_whom_it_concerns_and_no_other
     monkeypatch.setattr(journal, "look_up", look_up)
     for number in range(2):
         assert thread.add(([outcome(number)], Future()))
-    until(lambda: len(told) == 2)
+    wait_until(lambda: len(told) == 2)
     assert "ZeroDivisionError('by hand')" in str(told[0])
     assert told[1] is None
-    until(lambda: not thread.busy)
+    wait_until(lambda: not thread.busy)

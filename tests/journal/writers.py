@@ -11,8 +11,9 @@ import pytest
 
 from mlops.journal.records import WHOLE_REQUEST, ShadowDecision, StoredOutcome
 from mlops.journal.writer import JournalWriter
-from tests.fakes import FakeJournal, until
+from tests.fakes import FakeJournal
 from tests.journal.rows import T0, nonce, outcome
+from tests.waiting import wait_until
 
 Answer: TypeAlias = "Future[list[StoredOutcome]]"
 CHECKOUT = Path(__file__).parents[2]
@@ -50,7 +51,7 @@ def store(writer: JournalWriter, number: int, row: int = WHOLE_REQUEST) -> Store
             answers.extend(future.result())
         return bool(answers)
 
-    until(send)
+    wait_until(send)
     return answers[0]
 
 

@@ -22,8 +22,9 @@ from mlops.scoring import Draw, Job, Scorer, find_inputs, score
 from mlops.scoring.job import Ask
 from mlops.scoring.ray import Model, OnRay
 from mlops.tables.signature import Column, Signature
-from tests.fixtures_deployment import Shop, wait_until
+from tests.fixtures_deployment import Shop
 from tests.scoring.test_batch import rows_of, write
+from tests.waiting import wait_until
 
 PATIENCE_S = 300
 

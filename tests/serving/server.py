@@ -25,8 +25,8 @@ from mlops.spec.deployment import Arm, DeploymentSpec, Revision
 from mlops.spec.model import ModelVersion
 from mlops.spec.request_id import read
 from mlops.spec.server import Launch, Served, ServerState, read_state, served_to_dict, write_launch
-from tests.fakes import until
 from tests.servers import unused_port
+from tests.waiting import wait_until
 
 Json: TypeAlias = Any
 _START_TIMEOUT_S = 240.0
@@ -165,7 +165,7 @@ class Server:
 
     def journal(self) -> SqlJournal:
         """Open the journal for reading, once everything sent so far is in it."""
-        until(lambda: not self.admin("GET", "/status").json["pending"])
+        wait_until(lambda: not self.admin("GET", "/status").json["pending"])
         return SqlJournal(journal_url(self.launch.journal_url, self.launch.name))
 
     def hang_up(self) -> None:

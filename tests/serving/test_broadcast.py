@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +16,7 @@ from mlops.serving.live_page import broadcast as module
 from mlops.serving.live_page import hub as hub_module
 from mlops.serving.live_page.broadcast import MOST_VIEWERS, Broadcast, stream
 from mlops.serving.live_page.hub import Hub
+from tests.waiting import until
 
 _SCOPE: dict[str, Any] = {"type": "http"}
 
@@ -30,12 +30,6 @@ async def _view(broadcast: Broadcast, gone: asyncio.Event, sent: list[bytes]) ->
         sent.append(message.get("body", b""))
 
     await stream(broadcast)(_SCOPE, receive, send)
-
-
-async def _until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():  # noqa: ASYNC110 - what happens says nothing
-            await asyncio.sleep(0.001)
 
 
 def test_work_that_fails_begins_again_and_viewers_are_told(
@@ -58,7 +52,7 @@ def test_work_that_fails_begins_again_and_viewers_are_told(
         sent: list[bytes] = []
         gone = asyncio.Event()
         viewing = asyncio.create_task(_view(broadcast, gone, sent))
-        await _until(lambda: b'"faults":[],"n":2' in b"".join(sent))
+        await until(lambda: b'"faults":[],"n":2' in b"".join(sent))
         gone.set()
         await asyncio.wait_for(viewing, 20)
         return b"".join(sent)
@@ -81,7 +75,7 @@ def test_viewers_who_leave_make_room_while_nothing_is_sent() -> None:
         # All that come at once are counted, too.
         viewers = [_view(broadcast, gone, sent) for _ in range(3 * MOST_VIEWERS)]
         viewing = asyncio.gather(*viewers)
-        await _until(lambda: len(sent) >= 3 * MOST_VIEWERS)
+        await until(lambda: len(sent) >= 3 * MOST_VIEWERS)
         assert broadcast.is_full
         assert sum(text.startswith(b"retry:") for text in sent) == MOST_VIEWERS
         assert sum(b"As many look" in text for text in sent) == 2 * MOST_VIEWERS
@@ -144,18 +138,18 @@ def test_the_journal_is_read_at_once_when_another_revision_is_live(
 
         async with contextlib.aclosing(hub.broadcast.view()) as events:
             await anext(events)
-            await _until(lambda: 1 in turns)
+            await until(lambda: 1 in turns)
             turns[1].set()
-            await _until(lambda: shows("outliers", 1))
+            await until(lambda: shows("outliers", 1))
             live[0] = 2
-            await _until(lambda: 2 in turns)
+            await until(lambda: 2 in turns)
             # Another one, while the journal is read.
             live[0] = 3
             await asyncio.sleep(0.1)
             turns[2].set()
-            await _until(lambda: 3 in turns)
+            await until(lambda: 3 in turns)
             turns[3].set()
-            await _until(lambda: shows("verdict", 3) and shows("outliers", 3))
+            await until(lambda: shows("verdict", 3) and shows("outliers", 3))
             await asyncio.sleep(0.1)
             assert sorted(turns) == [1, 2, 3]
 

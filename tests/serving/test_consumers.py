@@ -12,8 +12,8 @@ from typing import Any
 from mlops.serving import consumer_process
 from mlops.serving.journal_limits import MAX_BYTES
 from mlops.spec.server import Launch
-from tests.fixtures_deployment import wait_until
 from tests.serving.server import Server, make_launch, served
+from tests.waiting import wait_until
 
 _ROW = [{"fixed acidity": 7.4, "alcohol": 9.4, "sulphates": 0.56}]
 

@@ -25,9 +25,9 @@ from mlops.spec.request_id import read
 from tests import warm_start
 from tests.deployment.specs import spec
 from tests.environments import client_python
-from tests.fakes import until
 from tests.servers import unused_port
 from tests.serving.server import KEY, Server, running
+from tests.waiting import wait_until
 
 _NUMBERS = itertools.count()
 _POLICY = "linear-greedy features=alcohol floor=0.1 warm_up=5"
@@ -90,10 +90,10 @@ def test_requests_follow_the_rewards(router: Server) -> None:
         branch = response["meta"]["routing"]["router"]
         executor.feedback(response, float(branch == best[alcohol]))
     journal = router.journal()
-    until(lambda: _seen(journal) >= 88)
+    wait_until(lambda: _seen(journal) >= 88)
     # 0.8 of the requests, and 0.1 for each of the others.
-    until(lambda: _shares(executor)[0][0] > 9)
-    until(lambda: _shares(executor)[1][2] > 9)
+    wait_until(lambda: _shares(executor)[0][0] > 9)
+    wait_until(lambda: _shares(executor)[1][2] > 9)
     assert router.get("/v2/health/ready").status == 200
     drawn = list(journal.drawn_requests([1]))
     known = {each.epoch: each.probabilities for each in journal.epochs([1])}

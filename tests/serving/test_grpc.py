@@ -20,7 +20,6 @@ from mlops.protocols.protobuf import Message, message_class
 from mlops.serving.grpc_server import PROTOCOL
 from mlops.serving.request_bodies import MAX_BODY, SMALL_BODY
 from mlops.spec.request_id import read
-from tests.fakes import until
 from tests.protocols.grpc_messages import (
     FIELDS,
     REQUEST,
@@ -40,6 +39,7 @@ from tests.serving.server import (
     served,
 )
 from tests.serving.test_runners import SLEEPER
+from tests.waiting import wait_until
 
 V2 = "/v2/models/wine/infer"
 TOKEN = "a-token-of-32-letters-or-so"
@@ -372,7 +372,7 @@ def test_a_caller_that_waits_no_longer_leaves_a_decision(
     reply = guarded.infer(sleep(5), timeout=2, **BEARER)
     assert reply.code == "DEADLINE_EXCEEDED"
     assert time.monotonic() - started < 5
-    until(lambda: len(decisions(sleeper)) > len(before))
+    wait_until(lambda: len(decisions(sleeper)) > len(before))
     assert [r.status for n, r in decisions(sleeper).items() if n not in before] == [504]
     # Others are answered meanwhile.
     assert guarded.infer(sleep(0), **BEARER).code == "OK"
@@ -402,7 +402,7 @@ def test_a_stop_lets_calls_end(models: dict[str, Path], tmp_path: Path, sleeper:
         replies: list[Any] = []
         thread = threading.Thread(target=lambda: replies.append(client.infer(sleep(1.5))))
         thread.start()
-        until(lambda: process.admin("GET", "/status").json["arms"][0]["running"] == 1)
+        wait_until(lambda: process.admin("GET", "/status").json["arms"][0]["running"] == 1)
         assert process.stop() == 0
         thread.join()
         assert replies[0].code == "OK"

@@ -21,7 +21,8 @@ from tests.protocols.grpc_messages import message_of
 from tests.serving.grpc_client import GrpcClient
 from tests.serving.server import KEY, Server, make_launch, running, served
 from tests.serving.test_grpc import TABLE
-from tests.serving.test_workers import settle, until, workers
+from tests.serving.test_workers import settle, workers
+from tests.waiting import wait_until
 
 _KILLS, _CALLERS = 4, 3
 # HTTP/2, RFC 9113, sections 3.4, 4.1 and 6.5.
@@ -82,11 +83,11 @@ def test_a_killed_worker_costs_what_it_was_answering_and_nothing_else(pair: Serv
         for number in range(_KILLS):
             before = sum(each["restarts"] for each in workers(pair))
             os.kill(workers(pair)[number % 2]["pid"], signal.SIGKILL)
-            until(lambda: sum(e["restarts"] for e in workers(pair)) > before)  # noqa: B023
+            wait_until(lambda: sum(e["restarts"] for e in workers(pair)) > before)  # noqa: B023
             settle(pair)
             pair.hang_up()
             seen = len(load.answered)
-            until(lambda: len(load.answered) > seen + 2 * _CALLERS)  # noqa: B023
+            wait_until(lambda: len(load.answered) > seen + 2 * _CALLERS)  # noqa: B023
     # Of each caller at most the one call that was under way.
     assert set(load.faults) <= {"UNAVAILABLE"}
     assert len(load.faults) <= _KILLS * _CALLERS

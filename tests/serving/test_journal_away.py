@@ -25,8 +25,8 @@ from mlops.serving.past import Past
 from mlops.serving.revision import load_revision
 from mlops.spec.request_id import fingerprint
 from mlops.spec.server import Launch
-from tests.fixtures_deployment import wait_until
 from tests.serving.server import KEY, Server, make_launch, served
+from tests.waiting import wait_until
 
 _ROW = [{"fixed acidity": 7.4, "alcohol": 9.4, "sulphates": 0.56}]
 

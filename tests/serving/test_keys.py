@@ -22,10 +22,10 @@ from mlops.serving.access.opening import open_gate
 from mlops.serving.access.watch import FileWatch
 from mlops.spec.access import Access, Issuer, Key, Rate, new_key, parse_rate, read_keys, write_keys
 from mlops.spec.server import Launch
-from tests.fixtures_deployment import wait_until
 from tests.serving.grpc_client import GrpcClient
 from tests.serving.models import ROWS, records
 from tests.serving.server import Server, make_launch, running, served
+from tests.waiting import wait_until
 
 ROW = records(ROWS[:1])
 

@@ -34,10 +34,10 @@ from mlops.serving.request_bodies import MemoryBudget
 from mlops.serving.revision import load_revision
 from mlops.serving.shadows import Shadows
 from mlops.serving.slow_clients import TimeoutHttpProtocol
-from tests.fakes import until
 from tests.hostile.wire import GOOD, Wire, request
 from tests.serving.models import ROWS
 from tests.serving.server import KEY, Server, served
+from tests.waiting import wait_until
 
 _COEFFICIENTS = {"a": (1.0, 2.0, 3.0), "b": (-1.0, 0.5, 10.0)}
 
@@ -316,7 +316,7 @@ def test_a_burst_of_connections_is_accepted_at_once(models: dict[str, Path]) -> 
         assert await _ask_in_turn([first]) == [b"200"]
         for _ in range(399):
             callers.enter_context(socket.create_connection(address, timeout=30))
-        until(lambda: _backlog(listening) == 399)
+        wait_until(lambda: _backlog(listening) == 399)
         while len(server.server_state.connections) < 400:
             turns += 1
             await asyncio.sleep(0)

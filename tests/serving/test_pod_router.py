@@ -32,10 +32,10 @@ from mlops.journal.url import journal_url
 from mlops.spec.deployment import Arm, DeploymentSpec, Shadow
 from mlops.spec.model import ModelVersion
 from tests.deployment.matrix import options
-from tests.fakes import until
 from tests.servers import unused_port
 from tests.serving.models import COLUMNS, ROWS
 from tests.serving.pods import Pod, can_confine, get, new_pod, post
+from tests.waiting import wait_until
 
 BODY = {"dataframe_split": {"columns": list(COLUMNS), "data": ROWS[:1]}}
 _HOST = re.compile(r'"remote": "(?:v2|seldon)\+http://([^/"]+)')
@@ -157,9 +157,9 @@ def test_kserve_splits_and_credits_and_an_arm_may_be_away(
         assert drawn(free_port, "modelA") == 200
         assert drawn(free_port, "modelB") in (502, 503)
         behind.start_second()
-        until(lambda: drawn(free_port, "modelB") == 200, 20)
+        wait_until(lambda: drawn(free_port, "modelB") == 200, 20)
         # What the arms take is known, though it was not when it started.
-        until(lambda: get(free_port, "/v2/models/wine")["inputs"], 20)
+        wait_until(lambda: get(free_port, "/v2/models/wine")["inputs"], 20)
         assert [each["name"] for each in get(free_port, "/v2/models/wine")["inputs"]] == [*COLUMNS]
         assert get(free_port, "/v2/models/wine")["versions"] == ["modelA", "modelB"]
 
@@ -178,7 +178,7 @@ def test_kserve_splits_and_credits_and_an_arm_may_be_away(
         assert arms.keys() == {"modelA", "modelB"}
         assert [len(found) for found in values.values()] == [1, 1]
         assert values["modelA"] != values["modelB"]
-        until(lambda: credited(pod) == {"modelA": arms["modelA"], "modelB": 0})
+        wait_until(lambda: credited(pod) == {"modelA": arms["modelA"], "modelB": 0})
 
         by_customer = {
             customer: {

@@ -25,8 +25,8 @@ from mlops.runtimes.base import LoadedModel
 from mlops.runtimes.isolated import IsolatedModel, child
 from mlops.runtimes.load import load_model
 from mlops.serving.runners import ProcessRunner
-from tests.fixtures_deployment import wait_until
 from tests.serving.server import make_launch, running, served
+from tests.waiting import until, wait_until
 
 STRANGE = """
 import os, time
@@ -101,13 +101,6 @@ async def ask(runner: ProcessRunner, word: str, deadline_s: float = 30.0) -> Any
         return np.asarray(await runner.predict(rows(word), {}, deadline_s)).tolist()
     except ProtocolError as error:
         return error.kind
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
 
 
 async def sleep_in(runner: ProcessRunner, count: int) -> None:

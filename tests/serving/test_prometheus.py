@@ -20,11 +20,11 @@ from mlops.spec import metrics as m
 from mlops.spec.deployment import Arm, DeploymentSpec, Revision, Shadow
 from mlops.spec.model import ModelVersion
 from mlops.spec.server import Served
-from tests.fakes import until
 from tests.prometheus import Prometheus, Series, prometheus, require_prometheus
 from tests.servers import unused_port
 from tests.serving.models import ROWS, records
 from tests.serving.server import Server, make_launch
+from tests.waiting import wait_until
 
 # Windows that a test can wait for.
 OPTIONS = MonitoringSettings(feedback_within="3s")
@@ -93,7 +93,7 @@ def _trade_until_watched(shop: Shop) -> None:
         time.sleep(0.2)
         return any(series.value > 0 for series in shop.watch.query(slowest))
 
-    until(watched)
+    wait_until(watched)
 
 
 def _is_measured(query: str) -> bool:
@@ -125,7 +125,7 @@ def test_what_a_consumer_measures_has_an_answer(shop: Shop) -> None:
     # How large it is comes after enough rows, and no model here has a detector of outliers.
     early = {query for query in measured if "_e_value{" in query or "_alarm{" in query}
     assert len(early) >= 4
-    until(lambda: all(shop.watch.query(query) for query in early))
+    wait_until(lambda: all(shop.watch.query(query) for query in early))
 
 
 def test_every_query_of_the_dashboard_has_an_answer(shop: Shop) -> None:
@@ -159,7 +159,7 @@ def test_every_query_of_the_rules_has_an_answer(shop: Shop) -> None:
 
 
 def test_prometheus_evaluates_the_rules(shop: Shop) -> None:
-    until(lambda: all(rule["health"] == "ok" for rule in shop.watch.rules()))
+    wait_until(lambda: all(rule["health"] == "ok" for rule in shop.watch.rules()))
     rules = {rule["name"]: rule for rule in shop.watch.rules()}
     assert set(rules) == {alert.name for alert in alerts(shop.spec, QUERIES, OPTIONS)}
     assert {rule["lastError"] for rule in rules.values() if "lastError" in rule} <= {""}
@@ -178,7 +178,7 @@ def test_answers_are_those_of_both_replicas(shop: Shop) -> None:
                     wanted[dict(labels)["arm"]] += value
         return found == wanted and min(found.values()) > 0
 
-    until(agree)
+    wait_until(agree)
     (servers,) = shop.watch.query(f"count ({QUERIES.of(m.REVISION)})")
     assert servers.value == 2
     shares = _answer(shop, QUERIES.share(m.EXPECTED, "1m"))
@@ -207,7 +207,7 @@ def test_an_arm_that_is_down_is_seen(shop: Shop) -> None:
         states = {rule["name"]: rule["state"] for rule in shop.watch.rules()}
         return "inactive" not in (states["MlopsEndpointDown"], states["MlopsErrors"])
 
-    until(seen)
+    wait_until(seen)
     errors = {s.labels["arm"]: s.value for s in _answer(shop, QUERIES.errors("1m"))}
     assert errors == {"near": 0.0, "far": 1.0}
     states = {rule["name"]: rule["state"] for rule in shop.watch.rules()}

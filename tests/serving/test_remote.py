@@ -22,10 +22,10 @@ from mlops.spec.endpoint import parse_endpoint
 from mlops.spec.model import ModelVersion
 from mlops.spec.refs import parse_ref
 from mlops.spec.server import Served
-from tests.fakes import until
 from tests.servers import unused_port
 from tests.serving.models import COLUMNS, ROWS, records
 from tests.serving.server import Server, make_launch, running, served
+from tests.waiting import wait_until
 
 Json: TypeAlias = Any
 TOKEN = "a token of sixteen characters and more"
@@ -268,7 +268,7 @@ def test_what_the_endpoint_refuses_is_refused(router: Server, arm: str) -> None:
 
 
 def test_it_is_seen_that_they_are_up(router: Server) -> None:
-    until(lambda: ("mlops_endpoint_up", (("arm", "v2"),)) in router.metrics())
+    wait_until(lambda: ("mlops_endpoint_up", (("arm", "v2"),)) in router.metrics())
     metrics = router.metrics()
     assert [metrics[("mlops_endpoint_up", (("arm", arm),))] for arm in ARMS] == [1.0] * 4
     arms = router.admin("GET", "/status").json["arms"][:6]
@@ -295,11 +295,11 @@ def test_one_that_is_down_breaks_no_other(router: Server, down: int) -> None:
     assert 503 in by_arm["down"]
     assert by_arm["down"] <= {502, 503}
     up = ("mlops_endpoint_up", (("arm", "down"),))
-    until(lambda: router.metrics().get(up) == 0)
+    wait_until(lambda: router.metrics().get(up) == 0)
     with misbehaving(down):
-        until(lambda: router.predict(records(ROWS[:1]), x_mlops_arm="down").status == 200)
+        wait_until(lambda: router.predict(records(ROWS[:1]), x_mlops_arm="down").status == 200)
         assert {router.predict(records(ROWS[:1])).status for _ in range(30)} == {200}
-        until(lambda: router.metrics()[up] == 1, 20)
+        wait_until(lambda: router.metrics()[up] == 1, 20)
     after = {each.arm: each for each in traffic(router)}
     # Nothing was given to the other arm in its stead.
     assert after[0].errors == 0
@@ -453,7 +453,7 @@ def test_an_endpoint_may_be_a_shadow(router: Server, upstream: Server) -> None:
     before = asked()
     for _ in range(10):
         router.predict(records(ROWS))
-    until(lambda: asked() == before + 10)
+    wait_until(lambda: asked() == before + 10)
     journal = router.journal()
     pairs = list(journal.shadow_pairs([1]))[-10:]
     journal.close()

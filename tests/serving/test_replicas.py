@@ -25,10 +25,10 @@ from mlops.spec.attribution import Attribution
 from mlops.spec.deployment import Revision, to_dict
 from mlops.spec.request_id import read
 from mlops.spec.server import Served
-from tests.fakes import until
 from tests.postgresql import PostgreSQL
 from tests.serving.models import ROWS, records
 from tests.serving.server import KEY, Reply, Server, make_launch, running, served
+from tests.waiting import wait_until
 
 _NUMBERS = itertools.count()
 _ROW = records(ROWS[:1])
@@ -124,10 +124,10 @@ def test_a_journal_that_goes_away_and_comes_back(
         assert server.log.count(" WARNING journal: ") == 1
         statuses.append(503)
         # The last one is counted a moment after its answer.
-        until(lambda: server.metrics()[("mlops_journal_pending", ())] >= 20, 60)
+        wait_until(lambda: server.metrics()[("mlops_journal_pending", ())] >= 20, 60)
     finally:
         database.start()
-    until(shop)
+    wait_until(shop)
     journal = server.journal()
     # What waited was written, nothing was shed, and everything acknowledged is there once.
     assert sum(traffic.drawn for traffic in journal.traffic()) == len(statuses)
@@ -154,13 +154,13 @@ def test_decisions_outlive_a_server_that_dies_while_the_journal_is_away(
         def lines() -> int:
             return sum(path.read_bytes().count(b"\n") for path in spool.glob("*"))
 
-        until(lambda: lines() == 30)
+        wait_until(lambda: lines() == 30)
         server.kill()
     finally:
         database.start()
     with running(server.launch, server.folder) as other:
         journal = other.journal()
-        until(lambda: journal.totals()["requests"] == 35)
+        wait_until(lambda: journal.totals()["requests"] == 35)
         assert not list(spool.glob("*"))
         drawn = {request.nonce for request in journal.drawn_requests([1])}
         assert len(drawn) == 35
@@ -200,10 +200,10 @@ def test_replicas_and_their_workers_learn_as_one(servers: Callable[..., Server])
         newest = journal.epochs([1])[-1]
         return sum((newest.parameters or {}).get("seen", ()))
 
-    until(lambda: seen() == 40)
+    wait_until(lambda: seen() == 40)
     # Learning has begun: what comes from now on is in force soon, everywhere.
     told_ms = tell(10)
-    until(lambda: seen() == 50)
+    wait_until(lambda: seen() == 50)
     # The journal is read once a second.
     assert journal.epochs([1])[-1].time_ms - told_ms < 5_000
     asked = 50
@@ -212,15 +212,15 @@ def test_replicas_and_their_workers_learn_as_one(servers: Callable[..., Server])
         nonlocal asked
         ids = [request_id for _, request_id, _ in ask(24)]
         asked += len(ids)
-        until(lambda: journal.totals()["requests"] == asked)
+        wait_until(lambda: journal.totals()["requests"] == asked)
         epochs = {each.nonce: each.epoch for each in journal.drawn_requests([1])}
         known = {each.epoch: each.probabilities for each in journal.epochs([1])}
         return {known[epochs[read(KEY, each).nonce]] for each in ids} == {(0.8, 0.2)}
 
-    until(in_force)
+    wait_until(in_force)
     drawn = Counter(arm for _, _, arm in ask(100))
     assert abs(drawn[best] - 80) < 5.5 * math.sqrt(100 * 0.8 * 0.2)
-    until(lambda: journal.totals()["requests"] == asked + 100)
+    wait_until(lambda: journal.totals()["requests"] == asked + 100)
     requests = list(journal.drawn_requests([1]))
     known = {each.epoch: each.probabilities for each in journal.epochs([1])}
     assert {known[each.epoch] for each in requests[-100:]} == {(0.8, 0.2)}
@@ -289,7 +289,7 @@ def test_feedback_does_not_wait_for_a_journal_that_hangs(
         assert await asyncio.to_thread(reading.wait, 120)
         assert (past.specs, len(reads)) == ({}, 1)
         gate.set()
-        await asyncio.to_thread(until, lambda: past.specs)
+        await asyncio.to_thread(wait_until, lambda: past.specs)
 
     asyncio.run(look())
     assert past.specs.keys() == {2}

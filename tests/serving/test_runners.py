@@ -18,6 +18,7 @@ from mlops.protocols.base import Kind, Payload, Prediction, ProtocolError, Rows
 from mlops.serving.runners import InlineRunner, Runner, ThreadRunner
 from tests.hostile.wire import Wire, request
 from tests.serving.server import Server, make_launch, running, served
+from tests.waiting import until
 
 SLEEPER = """
 import time
@@ -54,14 +55,6 @@ class Gate:
 async def ask(runner: Runner, deadline_s: float = 30.0) -> Prediction:
     answer = runner.predict(ROW, {}, deadline_s)
     return await answer if isinstance(answer, Coroutine) else answer
-
-
-async def until(condition: Any) -> None:
-    for _ in range(20_000):
-        if condition():
-            return
-        await asyncio.sleep(0.005)
-    raise AssertionError("it did not happen")
 
 
 def kind_of(result: Prediction | BaseException) -> Kind | None:

@@ -23,9 +23,9 @@ from mlops.serving.shadow_process import ShadowProcess, Way
 from mlops.spec.deployment import Revision, Shadow
 from mlops.spec.model import ModelVersion
 from mlops.spec.server import Served
-from tests.fakes import until
 from tests.serving.models import ROWS, records
 from tests.serving.server import Server, make_launch, running, served
+from tests.waiting import wait_until
 
 _TROUBLE = """
 import os, sys, time, warnings
@@ -99,7 +99,7 @@ def shadow_status(server: Server) -> dict[str, dict[str, Any]]:
 
 def settle(server: Server) -> None:
     """Wait until every copy has been answered."""
-    until(lambda: server.metrics()[("mlops_shadow_waiting", ())] == 0)
+    wait_until(lambda: server.metrics()[("mlops_shadow_waiting", ())] == 0)
 
 
 def pairs(server: Server) -> list[ShadowPair]:
@@ -121,7 +121,7 @@ def test_copies_are_journaled_and_count_nowhere_else(server: Server) -> None:
     few = status["few"]["requests"] - seen["few"]["requests"]
     assert 2 <= few <= 42
     # They are written after what was served.
-    until(lambda: len(pairs(server)) - before == 80 + few)
+    wait_until(lambda: len(pairs(server)) - before == 80 + few)
     fresh = pairs(server)[before:]
     of_few, of_all = ([pair for pair in fresh if pair.shadow == index] for index in (0, 1))
     assert len(of_all) == 80
@@ -159,7 +159,7 @@ def test_a_shadow_that_raises_or_dies_is_counted(server: Server) -> None:
     def statuses() -> list[int]:
         return [pair.status for pair in pairs(server)[before:] if pair.shadow == 1]
 
-    until(lambda: len(statuses()) == 3)
+    wait_until(lambda: len(statuses()) == 3)
     assert statuses() == [500, 500, 200]
 
 
@@ -204,7 +204,7 @@ def test_a_swap_keeps_or_ends_the_process_of_a_shadow(server: Server, tmp_path: 
     few = shadow_status(server)["few"]["requests"]
     for _ in range(40):
         server.predict(records(ROWS))
-    until(lambda: shadow_status(server)["few"]["requests"] > few)
+    wait_until(lambda: shadow_status(server)["few"]["requests"] > few)
     broken = shadowed(replace(first, revision=Revision(3, replace(spec, shadows=()))))
     broken = shadowed(
         replace(broken, paths=first.paths[:2]), ("missing", tmp_path / "nowhere", 1.0)
@@ -216,11 +216,11 @@ def test_a_swap_keeps_or_ends_the_process_of_a_shadow(server: Server, tmp_path: 
     one = replace(spec, shadows=spec.shadows[:1])
     fewer = Served(Revision(4, one), first.paths[:3])
     assert server.swap(fewer).status == 200
-    until(lambda: len(children(server.process.pid)) == 1)
+    wait_until(lambda: len(children(server.process.pid)) == 1)
     (child,) = children(server.process.pid)
     # However the server ends, no process of a shadow is left.
     server.kill()
-    until(lambda: not Path(f"/proc/{child}").exists())
+    wait_until(lambda: not Path(f"/proc/{child}").exists())
 
 
 def children(pid: int) -> list[int]:

@@ -25,11 +25,11 @@ from mlops.serving.tls import ServerTls
 from mlops.spec.access import Access, Tls, new_key, write_keys
 from mlops.spec.revocations import now, read_revocations
 from mlops.spec.tls import own_client_context, read_validity, server_context
-from tests.fixtures_deployment import wait_until
 from tests.serving.certificates import Authority
 from tests.serving.grpc_client import INFERENCE
 from tests.serving.models import ROWS, records
 from tests.serving.server import Server, make_launch, running, served
+from tests.waiting import wait_until
 
 BODY = json.dumps({"dataframe_records": records(ROWS[:1])}).encode()
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import resource
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +17,8 @@ from mlops.serving.access.buckets import shared_places
 from mlops.serving.access.keyring import Keyring
 from mlops.serving.tls import ServerTls
 from mlops.spec.access import Key, Tls, new_key, write_keys
-from tests.fixtures_deployment import wait_until
 from tests.serving.certificates import Authority
+from tests.waiting import until
 
 
 @contextlib.contextmanager
@@ -36,10 +36,6 @@ def _put(path: Path, *keys: Key) -> None:
     draft = path.with_suffix(".draft")
     draft.write_text(write_keys(keys))
     draft.replace(path)
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    await asyncio.to_thread(wait_until, condition)
 
 
 @contextlib.asynccontextmanager
@@ -66,10 +62,10 @@ def test_a_key_that_is_revoked_meanwhile(
         async with _followed(Gate(keyring=ring)):
             _put(path, replace(key, revoked_ms=1))
             with _no_more_files():
-                await _until(lambda: bool(ring.warnings))
+                await until(lambda: bool(ring.warnings))
                 # Longer than several looks, of which the log has one line.
                 await asyncio.sleep(0.1)
-            await _until(lambda: ring.of_key(secret.encode()) is None)
+            await until(lambda: ring.of_key(secret.encode()) is None)
 
     asyncio.run(look())
     assert ring.warnings == []
@@ -92,8 +88,8 @@ def test_the_first_keys_are_read_at_the_start(
         async with contextlib.AsyncExitStack() as stack:
             with _no_more_files():
                 await stack.enter_async_context(_followed(Gate(keyring=ring)))
-                await _until(lambda: bool(ring.warnings))
-            await _until(lambda: ring.of_key(secret.encode()) is not None)
+                await until(lambda: bool(ring.warnings))
+            await until(lambda: ring.of_key(secret.encode()) is not None)
 
     asyncio.run(look())
 

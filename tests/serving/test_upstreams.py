@@ -21,11 +21,11 @@ import pytest
 from mlops.spec.deployment import Arm, DeploymentSpec, Revision
 from mlops.spec.model import ModelVersion
 from mlops.spec.server import Served
-from tests.fakes import until
 from tests.requirements import require
 from tests.servers import unused_port
 from tests.serving.models import ROWS, records
 from tests.serving.server import Server, make_launch, running
+from tests.waiting import wait_until
 
 _START_S = 240.0
 
@@ -181,7 +181,7 @@ def test_mlserver(
             )
             assert away.status == 200, away.body
             assert _numbers(away.json) == pytest.approx(_numbers(here.json))
-        until(lambda: server.admin("GET", "/status").json["arms"][1]["up"])
+        wait_until(lambda: server.admin("GET", "/status").json["arms"][1]["up"])
         check_that_one_down_takes_nobody_along(server, process)
 
 

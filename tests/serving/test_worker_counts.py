@@ -17,9 +17,9 @@ from mlops.errors import RemoteError
 from mlops.serving.counting import Counts
 from mlops.serving.live_page.hub import Hub
 from tests import warm_start
-from tests.fixtures_deployment import wait_until
 from tests.serving.models import ROWS, records
 from tests.serving.server import Json, Server, make_launch, running, served
+from tests.waiting import wait_until
 
 _ROW = records(ROWS[:1])
 

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from mlops.spec.access import Access, new_key, write_keys
 from mlops.spec.request_id import read
 from tests.serving.models import ROWS, records
 from tests.serving.server import KEY, Json, Server, make_launch, reweighted, running, served
+from tests.waiting import wait_until
 
 _ASK = orjson.dumps({"dataframe_records": records(ROWS[:1])})
 _CALLERS = 3
@@ -139,16 +140,9 @@ def workers(server: Server) -> list[Json]:
     return list(server.admin("GET", "/status").json["workers"])
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.02)
-
-
 def settle(server: Server) -> None:
     """Wait until both workers run, and have for longer than at once."""
-    until(
+    wait_until(
         lambda: all(
             each["state"] == "running" and time.time() * 1000 - each["since_ms"] > 1_050
             for each in workers(server)
@@ -250,7 +244,7 @@ def test_a_killed_worker_costs_what_it_was_answering_and_nothing_else(pair: Serv
     with Load(pair.port) as load:
         for number in range(kills):
             os.kill(workers(pair)[number % 2]["pid"], signal.SIGKILL)
-            until(lambda: sum(e["restarts"] for e in workers(pair)) == before + number + 1)  # noqa: B023
+            wait_until(lambda: sum(e["restarts"] for e in workers(pair)) == before + number + 1)  # noqa: B023
             settle(pair)
             pair.hang_up()  # its connection may have been to the one that is gone
             seen.append(sum(v for k, v in pair.metrics().items() if k[0] == "mlops_requests_total"))
@@ -276,7 +270,7 @@ def test_a_worker_that_is_told_to_end_refuses_no_request(pair: Server) -> None:
     before = workers(pair)
     assert before[0]["requests"] > 0
     os.kill(before[0]["pid"], signal.SIGTERM)
-    until(
+    wait_until(
         lambda: (
             workers(pair)[0]["state"] == "stopping"
             # One that was quick has been replaced.
@@ -303,7 +297,7 @@ def test_a_worker_that_is_started_again_has_the_key_of_the_others(pair: Server) 
     file.write_bytes(bytes(32))
     try:
         os.kill(before[0]["pid"], signal.SIGKILL)
-        until(lambda: workers(pair)[0]["restarts"] == before[0]["restarts"] + 1)
+        wait_until(lambda: workers(pair)[0]["restarts"] == before[0]["restarts"] + 1)
         settle(pair)
         for _ in range(20):
             assert read(KEY, once(pair.port).request_id).revision
@@ -326,7 +320,7 @@ def test_a_worker_that_is_started_again_has_the_token_of_the_others(
             else:
                 file.write_text(content)
             os.kill(workers(server)[number]["pid"], signal.SIGKILL)
-            until(lambda: workers(server)[number]["restarts"] == 1)  # noqa: B023
+            wait_until(lambda: workers(server)[number]["restarts"] == 1)  # noqa: B023
             settle(server)
             codes = []
             for _ in range(8):
@@ -358,7 +352,7 @@ def test_a_worker_that_is_started_again_has_the_keys_of_the_others(
         def restart(number: int) -> None:
             before = workers(server)[number]["restarts"]
             os.kill(workers(server)[number]["pid"], signal.SIGKILL)
-            until(lambda: workers(server)[number]["restarts"] == before + 1)
+            wait_until(lambda: workers(server)[number]["restarts"] == before + 1)
             settle(server)
 
         def warned() -> str:
@@ -367,24 +361,24 @@ def test_a_worker_that_is_started_again_has_the_keys_of_the_others(
         # Made while the server runs: the supervisor has to notice it, too.
         assert codes() == {200}
         file.write_text(write_keys([key]))
-        until(lambda: codes() == {401})
-        until(lambda: "INFO keys: " in server.log)
+        wait_until(lambda: codes() == {401})
+        wait_until(lambda: "INFO keys: " in server.log)
         bearer = f"Bearer {secret}"
         file.write_text("{")
-        until(lambda: "previous keys stay valid" in warned())
+        wait_until(lambda: "previous keys stay valid" in warned())
         restart(0)
         assert codes(authorization=bearer) == {200}
         assert codes() == {401}
         assert str(file) in warned()
         file.unlink()
-        until(lambda: "is gone" in warned())
+        wait_until(lambda: "is gone" in warned())
         restart(1)
         restart(0)
         assert codes() == codes(authorization=bearer) == {401}
         assert "no API key is valid" in warned()
         file.write_text(write_keys([key]))
-        until(lambda: codes(authorization=bearer) == {200})
-        until(lambda: not warned())
+        wait_until(lambda: codes(authorization=bearer) == {200})
+        wait_until(lambda: not warned())
 
 
 def test_they_end_together_and_begin_again(pair: Server) -> None:
@@ -407,7 +401,7 @@ def test_they_end_together_and_begin_again(pair: Server) -> None:
         # Without its supervisor a worker is of no use, and ends by itself.
         pids = [each["pid"] for each in workers(again)]
         again.kill()
-        until(lambda: not any(_lives(pid) for pid in pids))
+        wait_until(lambda: not any(_lives(pid) for pid in pids))
 
 
 def _lives(pid: int) -> bool:

@@ -9,8 +9,9 @@ import jsonschema
 import pyarrow.dataset
 import pytest
 
-from tests.fixtures_deployment import Shop, wait_until
+from tests.fixtures_deployment import Shop
 from tests.sinks.receivers import Events, Receiver
+from tests.waiting import wait_until
 
 SCHEMA = Path(__file__).parents[2] / "docs/schemas/journal-export-log.v1.json"
 _LOG = """

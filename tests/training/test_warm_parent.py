@@ -8,13 +8,12 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from mlops.resources import PACKAGES
 from mlops.training.warm.parent import Config
 from mlops.training.warm.program import command
+from tests.waiting import wait_until
 
 # A fork of `mlops` has the action of its parent, where a program that is started anew has not.
 _AS_IN_A_COMMAND = "import signal; signal.signal(signal.SIGPIPE, signal.SIG_DFL)\n"
@@ -45,17 +44,10 @@ def test_a_spare_that_was_killed_ends_no_other(tmp_path: Path) -> None:
         hear("ready")
         assert (run(1), run(2)) == (0, 0)
         children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children")
-        _wait_until(lambda: len(children.read_text().split()) == 1)
+        wait_until(lambda: len(children.read_text().split()) == 1)
         spare = int(children.read_text())
         os.kill(spare, signal.SIGKILL)
-        _wait_until(lambda: Path(f"/proc/{spare}/stat").read_text().rpartition(")")[2][1] == "Z")
+        wait_until(lambda: Path(f"/proc/{spare}/stat").read_text().rpartition(")")[2][1] == "Z")
         assert run(3) == 0
         assert int((tmp_path / "3.log").read_text()) != spare
         ours.shutdown(socket.SHUT_RDWR)
-
-
-def _wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -11,8 +11,9 @@ import pytest
 
 from mlops.journal.sql import SqlJournal
 from tests.commands.schemas import fits
-from tests.fixtures_deployment import Shop, wait_until
+from tests.fixtures_deployment import Shop
 from tests.sinks.receivers import Bulk, Receiver
+from tests.waiting import wait_until
 
 # Digits that are in no other request.
 _SECRET, _OTHER = 7.7654321987, 6.6543219876

@@ -16,8 +16,9 @@ from mlops.deployment.runtime_files import is_alive
 from mlops.registry import open_registry
 from mlops.registry.ledger import Ledger
 from mlops.registry.refs import look_up_model
-from tests.fixtures_deployment import Shop, open_shop, wait_until
+from tests.fixtures_deployment import Shop, open_shop
 from tests.fixtures_training import TrainedWine
+from tests.waiting import wait_until
 from tests.workflows.dying import Dying
 
 _SERVE = "mlops.deployment.local_revision:serve"

@@ -14,8 +14,9 @@ import pytest
 
 from mlops.workflows.project_page import served
 from tests.axe import axe_faults
-from tests.fixtures_deployment import Shop, wait_until
+from tests.fixtures_deployment import Shop
 from tests.requirements import require
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome

@@ -270,17 +270,17 @@ class Archive:
         with self._lock:
             self._forget(journal, parts)
             key = tuple((part.part, str(part.files)) for part in parts)
-            known = self._whole
+            whole = self._whole
             # With features it also answers a reader that asks for none.
-            if known is None or known.key != key or (features and known.forgotten is None):
+            if whole is None or whole.key != key or (features and whole.forgotten is None):
                 self._whole = None
                 scratch = Scratch()
                 for part in parts:
                     self._load(scratch, part, features=features)
                 forgotten = count_forgettings(journal) if features else None
-                known = self._whole = _Whole(key, forgotten, scratch)
-            known.scratch.copy_all(journal, features=known.forgotten is not None)
-            return known.scratch
+                whole = self._whole = _Whole(key, forgotten, scratch)
+            whole.scratch.copy_all(journal, features=whole.forgotten is not None)
+            return whole.scratch
 
     def _forget(self, journal: Connection, parts: Sequence[ArchivedPart]) -> None:
         """Drop what was unpacked with features that are forgotten since, whatever is asked for."""
@@ -288,8 +288,8 @@ class Archive:
         features = {part.part: _features_of(part) for part in parts}
         for key in [each for each in self._opened if each[1] not in ("", features.get(each[0]))]:
             self._opened.pop(key).close()
-        known = self._whole and self._whole.forgotten
-        if known is not None and known != count_forgettings(journal):
+        forgotten = self._whole and self._whole.forgotten
+        if forgotten is not None and forgotten != count_forgettings(journal):
             # Another thread may be reading it: it goes when that is done.
             self._whole = None
 
