@@ -219,10 +219,11 @@ def plan_files(
     settings = target.settings
     spec, options, notes = gather(target, request, render_options(settings), say, read)
     if target.numbered or options.cluster.router or spec.policy != "weighted":
-        options = replace(options, revision=_revision(settings, spec))
+        options = replace(options, revision=_revision(settings, spec), in_ledger=False)
         notes.append(
             f"It is rendered as revision {options.revision}, the next of the ledger; rendering "
-            "writes nothing into it."
+            "writes nothing into it. Where the journal of the pods has another revision "
+            f"{options.revision}, they serve it under the next number there."
         )
     return to_write(target, spec, target.render(spec, options), notes, to)
 

@@ -24,6 +24,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from typing import Any
 
 from mlops.errors import ConflictError, InvalidInputError, MlopsError
 from mlops.journal.null import URL as NO_JOURNAL
+from mlops.serving.revision_number import numbered
 from mlops.serving.start import serve
 from mlops.settings.actor import place_of
 from mlops.spec.access import Access, Issuer, issuer_from_dict
@@ -89,6 +91,7 @@ class Config:
         dropped: Features that it never has.
         watch: What is watched.
         season: The period of traffic: `none`, `day` or `week`.
+        in_ledger: Whether the revision's number is from the ledger.
     """
 
     revision: Revision
@@ -104,6 +107,7 @@ class Config:
     dropped: tuple[str, ...] = ()
     watch: tuple[str, ...] = WATCHED
     season: str = "none"
+    in_ledger: bool = True
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -121,9 +125,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.task == "fetch":
             fetch(read_config(places.config), places)
         elif given.task == "serve":
-            serve(launch(read_config(places.config), places, os.environ))
+            config = read_config(places.config)
+            serve(_numbered(config, launch(config, places, os.environ)))
         elif given.task == "route":
-            serve(route_launch(read_config(places.config), places, os.environ))
+            config = read_config(places.config)
+            serve(_numbered(config, route_launch(config, places, os.environ)))
         else:
             serve(model_launch(places, os.environ))
     except MlopsError as error:
@@ -162,6 +168,7 @@ def read_config(folder: Path) -> Config:
             tuple(document.get("dropped", ())),
             tuple(sorted({*WATCHED} ^ {*document.get("watch_changed", ())})),
             str(document.get("season", "none")),
+            bool(document.get("in_ledger", True)),
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(f"`{path}` cannot be read: {error!r}.") from error
@@ -253,6 +260,11 @@ def processors(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     if not quota.isdigit() or not period.isdigit():
         return 1
     return max(1, int(quota) // int(period))
+
+
+def _numbered(config: Config, launch: Launch) -> Launch:
+    # Replicas and the pods before them share the journal, and it is all that they share.
+    return numbered(launch, time.time_ns() // 1_000_000, in_ledger=config.in_ledger)
 
 
 def _journal(places: Places, environ: Mapping[str, str]) -> str:

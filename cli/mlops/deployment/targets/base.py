@@ -31,6 +31,7 @@ class RenderOptions:
         details: Name of an arm or shadow to what its model's files say; missing where they were not
             or could not be read.
         revision: Number of the revision.
+        in_ledger: Whether the ledger has given it, as no files that are only rendered have.
         postgresql: Whether the journal is in PostgreSQL.
         client_ids: Whether feedback may name a request by its caller's own id.
         workers: Processes of an mlops server; 0 for as many as its pod has processors.
@@ -55,6 +56,7 @@ class RenderOptions:
 
     details: Mapping[str, Details] = field(default_factory=dict)
     revision: int = 1
+    in_ledger: bool = True
     postgresql: bool = False
     journal_max_mb: int = 0
     client_ids: bool = True

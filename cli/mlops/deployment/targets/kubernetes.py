@@ -202,6 +202,7 @@ def config(spec: DeploymentSpec, options: RenderOptions) -> dict[str, Any]:
     return {
         "schema_version": CONFIG_VERSION,
         "revision": options.revision,
+        **({} if options.in_ledger else {"in_ledger": False}),
         "features": features if isinstance(features, str) else list(features),
         "journal_max_mb": options.journal_max_mb,
         **({} if options.client_ids else {"client_ids": False}),
