@@ -66,7 +66,7 @@ def test_a_good_canary_gets_everything(market: Shop) -> None:
     assert market.ok("ramp", "--exit-zero").out.startswith("wine waiting")
     reward(market, market.ask_evenly(200), of_canary=0.8)
     # A step takes a second at least.
-    wait_until(lambda: "lasts until" not in market.run("ramp", "--dry-run", "--json").out)
+    wait_until(lambda: "cannot end before" not in market.run("ramp", "--dry-run", "--json").out)
     dry = market.run("ramp", "--dry-run", "--json")
     assert (dry.code, dry.document["moved"]["changed"]) == (0, False)
     assert weights(market) == [0.5, 0.5]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from mlops.registry.details import Column, Details
 from mlops.spec.deployment import Arm, DeploymentSpec, Shadow
 from mlops.spec.model import ModelVersion
+from mlops.spec.ramp import Ramp
 
 _ALCOHOL = Column("alcohol", "double", required=True)
 
@@ -29,6 +30,12 @@ def spec(*weights: float, shadows: tuple[float, ...] = (), name: str = "wine") -
         Shadow(f"try{i + 1}", model(len(arms) + i + 3), share) for i, share in enumerate(shadows)
     ]
     return DeploymentSpec(name, tuple(arms), shadows=tuple(tried))
+
+
+def ramped(deployment: DeploymentSpec, *, auto: bool = False) -> DeploymentSpec:
+    """Let the share of the second of two arms grow."""
+    analysis = replace(deployment.analysis, guardrails=(("errors", 0.01),))
+    return replace(deployment, analysis=analysis, ramp=Ramp((5.0, 100.0), auto=auto))
 
 
 def with_endpoint(deployment: DeploymentSpec, ref: str) -> DeploymentSpec:

@@ -13,7 +13,7 @@ from mlops.deployment.targets.kserve import KServe
 from mlops.errors import InvalidInputError
 from mlops.spec.deployment import DeploymentSpec
 from tests.deployment.matrix import options
-from tests.deployment.specs import details, known, spec
+from tests.deployment.specs import details, known, ramped, spec
 
 HOST = {"split": "gateway", "host": "wine.example.com"}
 
@@ -195,6 +195,7 @@ def test_what_kserve_would_refuse_or_ignore(given: dict[str, Any], fault: str) -
     [
         (spec(0.998, 0.002), "splits by whole percentages"),
         (replace(spec(1.0), sticky_by="header:X"), "cannot keep `header:X` on one"),
+        (ramped(spec(0.95, 0.05)), "by which a ramp could move them"),
         (replace(spec(1.0), policy="thompson"), "not the policy `thompson`"),
         (spec(1.0, name="3wines"), "begin with a letter"),
         (spec(0.5, 0.5, name="w" * 50), "more than 63"),

@@ -13,7 +13,7 @@ from mlops.deployment.targets.seldon2 import Seldon2
 from mlops.errors import InvalidInputError
 from mlops.spec.deployment import DeploymentSpec
 from tests.deployment.matrix import options
-from tests.deployment.specs import known, spec
+from tests.deployment.specs import known, ramped, spec
 
 
 def rendered(deployment: DeploymentSpec, **given: Any) -> Rendered:
@@ -77,6 +77,7 @@ def test_the_licence_is_said() -> None:
         (spec(1 - 1e-7, 1e-7), {}, "below one in a million"),
         (spec(1.0), {"cluster_model_server": "mlops"}, "repository API"),
         (replace(spec(1.0), sticky_by="field:x"), {}, "cannot keep `field:x` on one"),
+        (ramped(spec(0.95, 0.05)), {}, "a ramp could move them"),
         (spec(0.5, 0.5, name="w" * 60), {}, "more than 63"),
         (spec(1.0), {"version": "2"}, "older than 2.4.0"),
     ],

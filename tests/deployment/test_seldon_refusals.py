@@ -11,7 +11,7 @@ import yaml
 from mlops.deployment.targets.seldon import FILE
 from tests.deployment.matrix import options
 from tests.deployment.seldon_manifests import COLUMNS, ab, manifest, refusal, rendered, stock
-from tests.deployment.specs import from_sources, spec
+from tests.deployment.specs import from_sources, ramped, spec
 
 # Refusals
 
@@ -28,6 +28,12 @@ def test_sticky_arms_are_refused() -> None:
     message, hint = refusal(replace(ab(), sticky_by="header:X-User"))
     assert "cannot keep `header:X-User` on one" in message
     assert "`--router` and `--target kubernetes` have sticky arms" in hint
+
+
+def test_a_ramp_is_refused() -> None:
+    message, hint = refusal(ramped(ab()))
+    assert "judges nothing by which a ramp could move them" in message
+    assert "`--router` and `--target kubernetes` have ramps" in hint
 
 
 def test_names_that_would_be_hashed_are_refused() -> None:

@@ -117,7 +117,7 @@ def test_a_good_canary_goes_on_when_its_time_is_over(journal: SqlJournal) -> Non
     end = fill(journal, [Step(5.0, 6_000)])
     early = look_at_ramp(journal, now_ms=START_MS + 4 * _MINUTE_MS)
     assert (early.decision, early.next_percent) == ("wait", 25.0)
-    assert "lasts until 2026-03-01 08:05:00 UTC" in early.reason
+    assert "cannot end before 2026-03-01 08:05:00 UTC" in early.reason
     late = look_at_ramp(journal, now_ms=end)
     assert (late.decision, late.percent, late.next_percent) == ("advance", 5.0, 25.0)
     assert [each.state for each in late.guardrails] == ["passes", "passes"]

@@ -179,7 +179,7 @@ def decide(look: RampLook, ramp: Ramp) -> RampLook:
 
 def _go_on(look: RampLook, ramp: Ramp) -> RampLook:
     if look.now_ms < look.due_ms:
-        text = f"The step of {look.percent:g} % lasts until {_moment(look.due_ms)}."
+        text = f"The step of {look.percent:g} % cannot end before {_moment(look.due_ms)}."
         return replace(look, reason=text)
     if look.units < MIN_UNITS:
         text = (

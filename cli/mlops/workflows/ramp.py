@@ -123,7 +123,12 @@ def _look(settings: Settings, found: Found, live: Entry, remote: RemoteServer | 
     if remote is not None:
         look = ramp_from_server(remote)
     else:
-        journal, _ = open_evidence(settings, found)
+        try:
+            journal, _ = open_evidence(settings, found)
+        except NotFoundError as error:
+            # It suggests to ask the server for the report; the look is asked for in the same way.
+            hint = (error.hint or "").replace("mlops report ", "mlops ramp ")
+            raise NotFoundError(error.message, hint=hint or None) from error
         try:
             look = look_at_ramp(journal)
         finally:

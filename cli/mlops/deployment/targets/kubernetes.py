@@ -27,6 +27,7 @@ from mlops.deployment.targets.own_image import own_image
 from mlops.deployment.yaml_templates import render_template
 from mlops.spec.deployment import DeploymentSpec, check, to_dict
 from mlops.spec.model import ModelVersion
+from mlops.spec.ramp import Ramp
 
 #: What the server reads in the pod: the revision and how to serve it.
 CONFIG_VERSION = 1
@@ -359,6 +360,8 @@ def notes(
             f"{options.kubernetes.grpc_port} of the Service, inside the cluster; a GRPCRoute or an "
             "Ingress of your own can lead there."
         )
+    if spec.ramp is not None:
+        yield from _who_moves(spec, spec.ramp, options)
     if not options.postgresql:
         yield (
             "The journal is a SQLite file on a volume: one replica, strategy Recreate, and no "
@@ -390,6 +393,20 @@ def notes(
             "the NetworkPolicy keeps it out."
             if not options.kubernetes.allow_from
             else "TLS is left to your Ingress controller."
+        )
+
+
+def _who_moves(spec: DeploymentSpec, ramp: Ramp, options: RenderOptions) -> Iterator[str]:
+    if not options.in_ledger:
+        yield (
+            "`mlops ramp` moves what `--apply` has brought live, and not files that are only "
+            "rendered. There the ramp waits until its shares are changed in them, by what "
+            "`/verdict.json` says, or until Argo Rollouts or Flagger does (`--with rollouts`)."
+        )
+    elif ramp.auto:
+        yield (
+            "`auto` of the ramp is for deployments of a machine: no process of the cluster moves "
+            f"it. Run `mlops ramp {spec.name} --url URL` on a schedule, from CI or a CronJob."
         )
 
 

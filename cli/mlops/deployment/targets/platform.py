@@ -56,6 +56,12 @@ def no_router(
             f"{platform} knows fixed weights only, not the policy `{spec.policy}`",
             "Use the policy `weighted`; `--router` and `--target kubernetes` have others.",
         )
+    if spec.ramp is not None:
+        yield Refusal(
+            f"{platform} keeps the weights as rendered, and judges nothing by which a ramp could "
+            "move them",
+            "Leave `ramp` out; `--router` and `--target kubernetes` have ramps.",
+        )
     for model in spec.models:
         if model.endpoint:
             yield Refusal(
