@@ -19,7 +19,7 @@ from mlops.errors import InvalidInputError
 from mlops.serving.pod import read_config
 from mlops.spec.deployment import DeploymentSpec
 from tests.deployment.matrix import options
-from tests.deployment.specs import details, known, model, spec
+from tests.deployment.specs import details, known, model, ramped, spec
 from tests.requirements import require
 
 
@@ -183,6 +183,31 @@ def test_the_pod_reads_the_revision_it_was_rendered_from(tmp_path: Path) -> None
     read = read_config(tmp_path)
     assert read.revision.spec == deployment
     assert (read.revision.number, read.features) == (7, ("alcohol",))
+
+
+def test_a_cost_matrix_that_fits_into_no_config_map_is_refused() -> None:
+    classes = [f"class-{number:03}" for number in range(260)]
+    costs = tuple((truth, prediction, 1.5) for truth in classes for prediction in classes)
+    with pytest.raises(InvalidInputError, match="a cost matrix of 67,600 costs") as caught:
+        Kubernetes().render(replace(spec(1.0), reward="cost", costs=costs), RenderOptions())
+    assert "`reward: given`" in (caught.value.hint or "")
+    # A third of it, which fits as it is written without spaces.
+    fits = replace(spec(1.0), reward="cost", costs=costs[: len(costs) // 3])
+    text = Kubernetes().render(fits, RenderOptions()).files["configmap.yaml"]
+    assert len(text) < 1024 * 1024
+    document = json.loads(yaml.safe_load(text)["data"]["revision.json"])
+    assert len(document["spec"]["costs"]) == len(fits.costs)
+
+
+def test_who_moves_a_ramp_is_said() -> None:
+    canary = ramped(spec(0.95, 0.05), auto=True)
+    applied = "\n".join(Kubernetes().render(canary, RenderOptions()).notes)
+    assert "Run `mlops ramp wine --url URL` on a schedule" in applied
+    rendered = "\n".join(Kubernetes().render(canary, RenderOptions(in_ledger=False)).notes)
+    assert "not files that are only rendered" in rendered
+    # Which a person, or a schedule, moves.
+    by_hand = Kubernetes().render(ramped(spec(0.95, 0.05)), RenderOptions())
+    assert "schedule" not in "\n".join(by_hand.notes)
 
 
 def test_a_config_map_is_named_after_its_content() -> None:

@@ -11,6 +11,12 @@ from tests.linting.manifests import GONE
 _CONTAINER = "0.spec.template.spec.containers.0"
 _ROUTE = "0.spec.rules.0"
 
+
+def _config(rows: str) -> dict[str, object]:
+    head = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rows"}}
+    return {**head, "data": {"rows": rows}}
+
+
 EXAMPLES: Mapping[str, Example] = {
     # general
     "unknown-field": Example(
@@ -101,6 +107,11 @@ EXAMPLES: Mapping[str, Example] = {
         "kserve",
         ((f"{PREDICTOR}.model.storageUri", "models:/wine/3"),),
         ((f"{PREDICTOR}.model.storageUri", "gs://models/wine/3"),),
+    ),
+    "config-size": Example(
+        "kubernetes",
+        (("+", _config("x" * (1024 * 1024 - 3))),),
+        (("+", _config("x" * (1024 * 1024 - 4))),),
     ),
     "image-tag": Example(
         "kubernetes",

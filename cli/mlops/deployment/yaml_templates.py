@@ -43,8 +43,8 @@ def yaml_scalar(value: object) -> object:
     raise TypeError(f"A manifest cannot hold {value!r}.")
 
 
-def json_block(value: object, indent: int) -> str:
-    """Write JSON data as a literal block scalar, readable.
+def json_block(value: object, indent: int, most: int = 0) -> str:
+    """Write JSON data as a literal block scalar, readable unless that is too long.
 
     JSON in ASCII has no line break, tab or control character within a string, so nothing in it can
     end the block.
@@ -52,8 +52,12 @@ def json_block(value: object, indent: int) -> str:
     Args:
         value: JSON data.
         indent: Columns before each line.
+        most: Characters above which it is written without spaces; 0 for no limit.
     """
-    lines = json.dumps(value, indent=2, ensure_ascii=True).splitlines()
+    text = json.dumps(value, indent=2, ensure_ascii=True)
+    if most and len(text) > most:
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+    lines = text.splitlines()
     return _Block("|\n" + "\n".join(" " * indent + line for line in lines))
 
 

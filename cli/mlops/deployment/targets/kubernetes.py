@@ -25,6 +25,7 @@ from mlops.deployment.targets.egress import ModelServers
 from mlops.deployment.targets.names import MAX_NAME, begins_with_letter, labels_of, models_of
 from mlops.deployment.targets.own_image import own_image
 from mlops.deployment.yaml_templates import render_template
+from mlops.linting.rules.general import MAX_DATA
 from mlops.spec.deployment import DeploymentSpec, check, to_dict
 from mlops.spec.model import ModelVersion
 from mlops.spec.ramp import Ramp
@@ -33,6 +34,8 @@ from mlops.spec.ramp import Ramp
 CONFIG_VERSION = 1
 # Of the Service, for HTTP; and where a pod listens for gRPC.
 _HTTP_PORT, _GRPC_PORT = 80, 8081
+# For the key in the ConfigMap.
+_ROOM = len("revision.json\n")
 _MODES = ("plain", "openshift")
 _FETCHED = ("s3", "gs")
 _GATEWAY = re.compile(r"([a-z0-9-]+)/([a-z0-9.-]+)")
@@ -271,6 +274,7 @@ def refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
         spec, lambda parts: _unfetchable(parts, options), lambda model: not model.endpoint
     )
     yield from sources.disk_refusals(spec, options, together=True)
+    yield from _size_refusals(spec, options)
     yield from setting_refusals(options)
     yield from _access_refusals(options)
 
@@ -289,6 +293,19 @@ def _name_refusals(spec: DeploymentSpec) -> Iterator[Refusal]:
                 "into an annotation",
                 "Give it a shorter one with `--arm NAME=REF`.",
             )
+
+
+def _size_refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
+    size = len(json.dumps(config(spec, options), separators=(",", ":"))) + _ROOM
+    if size > MAX_DATA:
+        what = f"a cost matrix of {len(spec.costs):,} costs" if spec.costs else "so many names"
+        yield Refusal(
+            f"with {what} its ConfigMap has {size:,} bytes, and Kubernetes takes {MAX_DATA:,}",
+            "Leave out right predictions that cost 0, or compute the reward where the labels are "
+            "and send it (`reward: given`)."
+            if spec.costs
+            else "Keep fewer features by name, or all of them.",
+        )
 
 
 def _model_server_refusals(options: RenderOptions) -> Iterator[Refusal]:

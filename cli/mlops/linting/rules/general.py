@@ -62,6 +62,8 @@ _NO_SECRET = re.compile(
     r"(true|false|yes|no|none|null|\d)|[/$].*|[a-z0-9-]*-secret[a-z0-9-]*", re.I
 )
 _USERINFO = re.compile(r"^[a-z][a-z0-9+.]*://[^/@\s]*:[^/@\s]+@", re.IGNORECASE)
+#: Bytes that a ConfigMap or a Secret holds at most.
+MAX_DATA = 1024 * 1024
 _URI_FIELDS = ("storageUri", "modelUri")
 _ONLY_MLFLOW = ("models:", "runs:", "mlflow-artifacts:", "mlflow:")
 
@@ -231,6 +233,16 @@ def image_tag(document: Document, context: Context) -> Iterator[Problem]:
             yield Problem(path, f"`{value}` has no version")
 
 
+def too_large(document: Document, context: Context) -> Iterator[Problem]:
+    """Find ConfigMaps and Secrets that hold more than the API server takes."""
+    data = document.at("data")
+    if not isinstance(data, Mapping):
+        return
+    size = sum(len(str(value).encode()) for pair in data.items() for value in pair)
+    if size > MAX_DATA:
+        yield Problem(("data",), f"it holds {size:,} bytes, and the API server takes {MAX_DATA:,}")
+
+
 def _walk(value: object, path: Path) -> Iterator[tuple[Path, Any]]:
     yield path, value
     if isinstance(value, Mapping):
@@ -334,6 +346,15 @@ RULES = (
         (),
         repeated_object,
         "`kubectl apply` applies both, one after the other; the later one wins.",
+    ),
+    Rule(
+        "config-size",
+        "error",
+        ("ConfigMap", "Secret"),
+        too_large,
+        "The API server refuses it: these kinds are for settings. Keep data in an image, a volume "
+        "or a store.",
+        "https://kubernetes.io/docs/concepts/configuration/configmap/#motivation",
     ),
     Rule(
         "secret-value",
