@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,16 @@ def test_a_tutorial(name: str, reader: Reader, request: pytest.FixtureRequest) -
     if name in _GO_ON:
         open_shop(request.getfixturevalue("trained_wine"), reader.folder / "wine")
     reader.follow(page)
+
+
+@pytest.mark.parametrize("name", ["classifier", "lightgbm"])
+def test_a_figure_of_training_is_not_logged_as_one_of_validation(name: str) -> None:
+    """Live answers are held against what a run logs under a measure's own name."""
+    (script,) = (b.body for b in blocks(_TUTORIALS / f"{name}.md") if b.title == "train.py")
+    logged = re.findall(r"log_metric\(\"(\w+)\", (.*)\)", script)
+    assert logged
+    for metric, value in logged:
+        assert ("_held" in value) is not metric.startswith("training_"), metric
 
 
 def test_the_tutorial_about_kubernetes(
