@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from mlops.errors import NotFoundError, UsageError, did_you_mean, one_of
 from mlops.registry.aliases import check_alias, move_alias
 from mlops.registry.client import open_registry
 from mlops.registry.faults import mlflow_errors
+from mlops.registry.interchangeable import are_interchangeable
 from mlops.registry.logged_models import Logged, models_of
 from mlops.registry.refs import look_up_model, version_numbers
 from mlops.registry.versions import check_model_name, register
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 # So many models of runs below one are named in a message.
 _MOST_NAMED = 5
+# So many earlier versions are read to find one that a new one can be compared with.
+_MOST_READ = 5
 
 
 def describable(models: Sequence[Logged], wanted: str) -> Sequence[Logged]:
@@ -229,8 +233,16 @@ def _following(client: MlflowClient, model: ModelVersion, wanted: Registration) 
     if registered is None:
         return ()
     aliases = {name: int(number) for name, number in registered.aliases.items()}
-    numbers = version_numbers(client, model.name)
-    return next_commands(model, numbers, aliases, wanted.alias, wanted.project)
+    # Versions of one name may be of different models, as of a project with several entry points.
+    earlier = (n for n in version_numbers(client, model.name) if n < model.version)
+    alike = [n for n in itertools.islice(earlier, _MOST_READ) if _fits(client, model, n)]
+    return next_commands(model, alike, aliases, wanted.alias, wanted.project)
+
+
+def _fits(client: MlflowClient, model: ModelVersion, number: int) -> bool:
+    """Whether another version of a model can answer the same requests."""
+    uri = client.get_model_version_download_uri(model.name, str(number))
+    return are_interchangeable(model.source, uri)
 
 
 def next_commands(
@@ -244,7 +256,7 @@ def next_commands(
 
     Args:
         model: The version just registered.
-        numbers: All versions of that model.
+        numbers: Versions of that model that can be compared with it.
         aliases: The model's aliases and the versions they name.
         given: The alias that was asked for, empty if none was.
         project: The model whose aliases need no name before them.
