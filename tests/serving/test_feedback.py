@@ -217,6 +217,13 @@ def test_nonsense_is_refused(server: Server, body: Json) -> None:
     assert set(answer.json) == {"error"}
 
 
+def test_a_list_is_told_how_to_be_sent(server: Server) -> None:
+    answer = server.post("/feedback", [{"request_id": RID, "reward": 1}])
+    assert answer.status == 400
+    assert "`outcomes`" in answer.json["error"]
+    assert "`application/x-ndjson`" in answer.json["error"]
+
+
 def test_too_many_at_once(server: Server) -> None:
     answer = server.post("/feedback", {"request_id": RID, "reward": [1] * 10_001})
     assert answer.status == 413

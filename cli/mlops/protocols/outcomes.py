@@ -22,6 +22,10 @@ from mlops.protocols.json_body import shown
 
 _MAX_ROW = 1_000_000
 _MAX_ID = 10_000
+_A_LIST = (
+    'an object is expected, not a list: put it into `outcomes`, as in `{"outcomes": [...]}`, or '
+    "send one object a line as `application/x-ndjson`"
+)
 
 
 def read_outcomes(body: bytes, content_type: str) -> list[Outcome]:
@@ -76,6 +80,8 @@ def _documents(body: bytes, content_type: str) -> Iterator[tuple[str, Any]]:
                 yield where, _json(line, where)
         return
     document = _json(body, "")
+    if isinstance(document, list):
+        raise ProtocolError(Kind.MALFORMED, _A_LIST)
     if not isinstance(document, dict) or "outcomes" not in document:
         yield "", document
     elif isinstance(document["outcomes"], list):

@@ -311,4 +311,8 @@ def _unpacked(body: bytes, coding: str) -> bytes:
 
 
 def _too_large(size: str) -> ProtocolError:
-    return ProtocolError(Kind.TOO_LARGE, f"The body has {size}; at most {MAX_BODY} are taken.")
+    return ProtocolError(
+        Kind.TOO_LARGE,
+        f"The body has {size}; at most {MAX_BODY} are taken. Send fewer rows at once, or use "
+        "`mlops batch`.",
+    )
