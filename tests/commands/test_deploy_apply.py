@@ -229,6 +229,20 @@ def test_a_timeout_says_what_was_waited_for(cluster_shop: Shop, namespace: Names
     assert cluster_shop.ledger.entry(1).state == "failed"
 
 
+def test_a_pod_of_which_nothing_is_known(cluster_shop: Shop, namespace: Namespace) -> None:
+    namespace.fate("")
+    said = cluster_shop.run(*APPLY, "--timeout", "2", "--json")
+    assert said.code == 6
+    describe = f" --namespace {namespace.name} describe pod "
+    assert "is Pending: not ready yet" in said.error["message"]
+    assert describe in said.error["message"]
+    # Nor has it logs.
+    shown = " ".join(cluster_shop.ok("status").out.split())
+    assert "is not known: it has never been live" in shown
+    assert describe in shown
+    assert "mlops logs" not in shown
+
+
 def test_not_to_wait(cluster_shop: Shop, namespace: Namespace) -> None:
     namespace.fate("slow")
     first = cluster_shop.ok(*APPLY, "--no-wait", "--json").document

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -110,7 +111,15 @@ def explained(cluster: Cluster, live: Manifest, cause: Cause | None = None) -> s
     if happened:
         lines.append("Events:")
         lines += [f"  {e.reason}: {e.message}" + _times(e.count) for e in happened]
+    elif pod is not None and container is None:
+        lines.append(f"`{describing(pod.name, cluster.namespace, cluster.context)}` says more.")
     return "\n".join(lines)
+
+
+def describing(pod: str, namespace: str, context: str) -> str:
+    """Return the command that says most about a pod, also where it has no logs."""
+    where = ["--context", context] if context else []
+    return shlex.join(["kubectl", *where, "--namespace", namespace, "describe", "pod", pod])
 
 
 def _times(count: int) -> str:

@@ -194,11 +194,22 @@ def _render_there(out: Console, each: ClusterStatus) -> None:
         state = "ready" if pod.ready else pod.phase
         out.print(f"  [dim]pod[/] {escape(pod.name)}  [{style}]{state}[/]{restarts}{more}")
     if each.drift is None and each.objects:
-        out.print("  [dim]whether it differs from the revision is not known[/]")
+        why = "a dry run of applying it failed" if each.since_ms else "it has never been live"
+        out.print(f"  [dim]whether it differs from the revision is not known: {why}[/]")
     if each.state == "failing":
-        next_steps(out, [f"mlops logs {each.name}"])
+        next_steps(out, [_look_closer(each)])
     elif each.state == "missing" or each.drift:
         next_steps(out, [f"mlops start {each.name}"])
+
+
+def _look_closer(each: ClusterStatus) -> str:
+    """Return the command that says why: a pod that has not started has no logs."""
+    from mlops.cluster.causes import describing
+
+    unready = [pod for pod in each.pods if not pod.ready]
+    if unready and all(pod.phase == "Pending" and not pod.restarts for pod in unready):
+        return describing(unready[0].name, each.namespace, each.context)
+    return f"mlops logs {each.name}"
 
 
 #: How records are drawn, by their class; those of clusters are imported only where one is.
