@@ -7,19 +7,20 @@ import datetime as dt
 import email.utils
 import http.server
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import mlops
-from mlops.client import Client, Outcome
+from mlops.client import Client, FeedbackResult, Outcome
 from mlops.client.exchange import Retries
 from mlops.client.rows import body_of
 from mlops.errors import (
@@ -107,6 +108,76 @@ def test_many_outcomes_go_in_batches(client: Client) -> None:
     told = client.send(outcomes)
     assert dict(told.counts) == {"accepted": 6, "forged": 1500, "duplicate": 1}
     assert [each.index for each in told.refused] == list(range(6, 1506))
+
+
+def test_malformed_outcomes_are_refused_and_the_others_are_stored(client: Client) -> None:
+    answer = client.predict(records(ROWS[:1]))
+    outcomes = [Outcome(request_id=f"{n:040}", reward=0.0) for n in range(1200)]
+    bad: dict[int, tuple[Outcome, str]] = {
+        3: (Outcome(request_id="r", truth=None), "`reward` or `truth` is needed"),
+        4: (Outcome(request_id="r", truth=math.nan), "is a missing value"),
+        5: (Outcome(request_id="r", truth=pd.NA), "is a missing value"),
+        6: (Outcome(request_id="r", reward=math.inf), "reward must be a finite number"),
+        7: (Outcome(request_id="r", reward=[1.0, -math.inf]), "reward must be a finite number"),
+        8: (Outcome(request_id="", truth=6), "`request_id` is missing"),
+        9: (Outcome(request_id="r", reward=cast("Any", "much")), "finite number, not 'much'"),
+        10: (Outcome(request_id="r", reward=cast("Any", np.True_)), "finite number, not True"),
+        1100: (Outcome(request_id="r", truth=object()), "cannot be sent"),
+    }
+    for at, (outcome, _) in bad.items():
+        outcomes[at] = outcome
+    outcomes[1150] = Outcome(request_id=answer.request_id, truth=6)
+    told = client.send(iter(outcomes))
+    assert dict(told.counts) == {"malformed": 9, "forged": 1190, "accepted": 1}
+    assert [each.index for each in told.refused] == [n for n in range(1200) if n != 1150]
+    for at, (_, why) in bad.items():
+        refused = next(each for each in told.refused if each.index == at)
+        assert refused.status == "malformed"
+        assert why in refused.error
+
+
+def test_malformed_feedback_of_asyncio_is_refused(server: Server) -> None:
+    async def tell() -> FeedbackResult:
+        async with mlops.AsyncClient(server.state.url) as client:
+            return await client.feedback("r", truth=math.nan)
+
+    assert dict(asyncio.run(tell()).counts) == {"malformed": 1}
+
+
+@pytest.mark.parametrize(
+    "several",
+    [np.array, pd.Series, lambda values: pd.Series([*values, None], dtype="Float64")],
+    ids=["array", "series", "missing"],
+)
+def test_arrays_are_one_value_per_row(client: Client, several: Callable[[Any], Any]) -> None:
+    values = several([6.0, 5.0])
+    ids = [client.predict(records(ROWS[: len(values)])).request_id for _ in range(2)]
+    told = client.send(
+        [Outcome(request_id=ids[0], truth=values), Outcome(request_id=ids[1], reward=values)]
+    )
+    assert dict(told.counts) == {"accepted": 4}
+
+
+def test_a_refusal_of_a_list_has_the_index_of_its_outcome(client: Client) -> None:
+    # The server counts each row, and takes so many in one request.
+    outcomes = [Outcome(request_id=f"{n:040}", reward=[0.0] * 4000) for n in range(4)]
+    told = client.send(outcomes)
+    assert dict(told.counts) == {"forged": 16_000}
+    assert {each.index for each in told.refused} == {0, 2}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "said"),
+    [
+        (Outcome(request_id="r", truth=6), "one `Outcome`"),
+        ([{"request_id": "r", "truth": 6}], "Feedback 0 is of the type `dict`"),
+        (pd.DataFrame({"truth": [6]}), "Feedback 0 is of the type `str`"),
+        (6, "cannot be of the type `int`"),
+    ],
+)
+def test_what_is_not_outcomes_is_said(client: Client, outcomes: Any, said: str) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        client.send(outcomes)
 
 
 def test_one_key_is_one_decision(client: Client) -> None:

@@ -17,13 +17,14 @@ import random
 import time
 import uuid
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import orjson
 
+from mlops.client.checking import MALFORMED, batches
 from mlops.client.records import FeedbackResult, Outcome, Prediction, Refused
-from mlops.client.rows import body_of, to_json
+from mlops.client.rows import body_of
 from mlops.errors import (
     ConflictError,
     InvalidInputError,
@@ -130,19 +131,16 @@ def predict(
 
 
 def send(outcomes: Sequence[Outcome], headers: Mapping[str, str], retries: Retries) -> Steps:
-    """Send outcomes in batches; returns a `FeedbackResult`."""
-    total = FeedbackResult()
-    for start in range(0, len(outcomes), BATCH):
-        batch = [outcome.document() for outcome in outcomes[start : start + BATCH]]
+    """Send outcomes in batches; returns a `FeedbackResult`. What is malformed is not sent."""
+    bodies, malformed = batches(outcomes, BATCH)
+    total = FeedbackResult({MALFORMED: len(malformed)} if malformed else {}, malformed)
+    for body, indices in bodies:
         request = Request(
-            "POST",
-            "/feedback",
-            to_json({"outcomes": batch}),
-            {"content-type": "application/json", **headers},
+            "POST", "/feedback", body, {"content-type": "application/json", **headers}
         )
         answer = yield from _tried(request, retries, results=True)
-        total += _result(_json(answer), start)
-    return total
+        total += _result(_json(answer), indices)
+    return replace(total, refused=tuple(sorted(total.refused, key=lambda each: each.index)))
 
 
 def is_ready(headers: Mapping[str, str]) -> Steps:
@@ -213,13 +211,13 @@ def _has_results(answer: Response) -> bool:
     return isinstance(document, dict) and {"counts", "problems"} <= document.keys()
 
 
-def _result(document: Any, start: int) -> FeedbackResult:  # noqa: ANN401 - a JSON value
+def _result(document: Any, indices: Sequence[int]) -> FeedbackResult:  # noqa: ANN401 - a JSON value
     try:
         return FeedbackResult(
             dict(document["counts"]),
             tuple(
                 Refused(
-                    start + int(each["index"]),
+                    indices[int(each["index"])],
                     _status(each),
                     str(each["error"]),
                 )
@@ -227,7 +225,7 @@ def _result(document: Any, start: int) -> FeedbackResult:  # noqa: ANN401 - a JS
             ),
             tuple(map(str, document.get("warnings", ()))),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError) as error:
         raise RemoteError(f"The answer to feedback is not one: {document}.") from error
 
 

@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from mlops.client import exchange
+from mlops.client.checking import listed
 from mlops.client.exchange import Pause, Request, Response, Retries, Steps, Unanswered
 from mlops.client.records import FeedbackResult, Outcome, Prediction
 from mlops.client.urls import split_url
@@ -141,8 +142,14 @@ class Client(_Base):
         )
 
     def send(self, outcomes: Iterable[Outcome]) -> FeedbackResult:
-        """Send many outcomes, a thousand in each request. Raises as `feedback` does."""
-        result: FeedbackResult = self._run(exchange.send(list(outcomes), {}, self._retries))
+        """Send many outcomes, a thousand in each request. Raises as `feedback` does.
+
+        Those that are malformed are in `refused`, and the others are stored.
+
+        Raises:
+            InvalidInputError: They are no outcomes; nothing is sent.
+        """
+        result: FeedbackResult = self._run(exchange.send(listed(outcomes), {}, self._retries))
         return result
 
     def is_ready(self) -> bool:
@@ -227,7 +234,7 @@ class AsyncClient(_Base):
 
     async def send(self, outcomes: Iterable[Outcome]) -> FeedbackResult:
         """See `Client.send`."""
-        result: FeedbackResult = await self._run(exchange.send(list(outcomes), {}, self._retries))
+        result: FeedbackResult = await self._run(exchange.send(listed(outcomes), {}, self._retries))
         return result
 
     async def is_ready(self) -> bool:

@@ -42,9 +42,9 @@ class Outcome:
     Attributes:
         request_id: `request_id` of the prediction.
         client_id: Instead: the application's own id of the request, where it is unique.
-        reward: A number, higher is better; a list holds one per row. None for none.
-        truth: The true value; a list holds one per row. Of several outputs a list or an object, of
-            several rows a list of those. None for none.
+        reward: A number, higher is better; a list or an array holds one per row. None for none.
+        truth: The true value; a list or an array holds one per row. Of several outputs a list or
+            an object, of several rows a list of those. None for none.
         row: Row of the request, from 0; None for the whole request.
         outcome_id: The application's own id of this piece of feedback, empty for none.
     """
@@ -60,7 +60,12 @@ class Outcome:
         """Return it as it is sent."""
         names = ("request_id", "client_id", "reward", "truth", "row", "outcome_id")
         values = {name: getattr(self, name) for name in names}
-        return {name: value for name, value in values.items() if value not in ("", None)}
+        # An array compared with a text is an array.
+        return {
+            name: value
+            for name, value in values.items()
+            if value is not None and not (isinstance(value, str) and not value)
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,8 @@ class Refused:
 
     Attributes:
         index: Index among those that were sent, from 0.
-        status: Why, in a word: `forged`, `unknown`, `conflict`, `out_of_range`...
+        status: Why, in a word: `forged`, `unknown`, `conflict`, `out_of_range`... `malformed` was
+            not sent.
         error: Why, and what to do.
     """
 

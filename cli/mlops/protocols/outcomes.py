@@ -18,7 +18,6 @@ from mlops.protocols.base import (
     ProtocolError,
     is_client_id,
 )
-from mlops.protocols.json_body import shown
 
 _MAX_ROW = 1_000_000
 _MAX_ID = 10_000
@@ -110,14 +109,14 @@ def _outcomes(document: object, where: str) -> list[Outcome]:
         return ProtocolError(Kind.MALFORMED, f"{where}{text}")
 
     if not isinstance(document, dict):
-        raise fault(f"an object is expected, not {shown(document)}")
+        raise fault(f"an object is expected, not {_shown(document)}")
     unknown = set(document) - {"request_id", "client_id", "outcome_id", "row", "reward", "truth"}
     if unknown:
-        raise fault(f"unknown key {shown(min(unknown))}")
+        raise fault(f"unknown key {_shown(min(unknown))}")
     ids = {name: document.get(name) for name in ("request_id", "client_id", "outcome_id")}
     for name, value in ids.items():
         if value is not None and not (isinstance(value, str) and 0 < len(value) <= _MAX_ID):
-            raise fault(f"`{name}` must be text, not {shown(value)}")
+            raise fault(f"`{name}` must be text, not {_shown(value)}")
     if ids["outcome_id"] is not None and not is_client_id(ids["outcome_id"]):
         # PostgreSQL takes no NUL, and would refuse what others sent in that moment, too.
         raise fault(f"`outcome_id` must be up to {MAX_CLIENT_ID} printable characters")
@@ -127,7 +126,7 @@ def _outcomes(document: object, where: str) -> list[Outcome]:
     if row is not None and (
         isinstance(row, bool) or not isinstance(row, int) or not 0 <= row < _MAX_ROW
     ):
-        raise fault(f"`row` must be a whole number from 0, not {shown(row)}")
+        raise fault(f"`row` must be a whole number from 0, not {_shown(row)}")
     try:
         pairs = _pairs(document.get("reward"), document.get("truth"), row)
     except ValueError as error:
@@ -175,7 +174,7 @@ def _reward(value: object) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"a reward must be a finite number, not {shown(value)}")
+        raise ValueError(f"a reward must be a finite number, not {_shown(value)}")
     return float(value)
 
 
@@ -207,3 +206,10 @@ def _single(value: object) -> Any:  # noqa: ANN401 - a JSON value
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("a truth must be a finite number")
     return value
+
+
+def _shown(value: object) -> str:
+    # NumPy comes with it, and a client that sends feedback does without.
+    from mlops.protocols.json_body import shown
+
+    return shown(value)
