@@ -28,8 +28,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mlops.client import Client, FeedbackResult, Outcome
-from mlops.errors import NotAllowedError
+from mlops.errors import NotAllowedError, NotFoundError
 from mlops.settings import Settings, load_settings
+from mlops.settings.given import ARGUMENT, read_given
 
 if TYPE_CHECKING:
     from mlops.deployment.local_revision import Deployed
@@ -145,7 +146,7 @@ def deploy(
     from mlops.deployment.deploy import deploy as make_deployment
     from mlops.workflows.deploy_options import Words, ask
 
-    flags = {**(settings or {}), **({"deploy.name": name} if name else {})}
+    flags = {**read_given(settings or {}), **({"deploy.name": name} if name else {})}
     words = Words(
         models={
             "ab": ab, "model": model, "arms": arms, "canary": canary, "split": split,
@@ -333,8 +334,13 @@ def history(
     return read_history(_settings(project, settings), name)
 
 
-def _settings(project: Folder, flags: Values) -> Settings:
-    return load_settings(Path(project).expanduser() if project else None, flags=flags)
+def _settings(project: Folder, given: Values) -> Settings:
+    folder = Path(project).expanduser() if project else None
+    if folder is not None and not folder.is_dir():
+        raise NotFoundError(
+            f"There is no folder `{folder}`.", hint="`project` is a folder in a project."
+        )
+    return load_settings(folder, flags=read_given(given or {}), flags_place=ARGUMENT)
 
 
 def _word(value: object) -> str:

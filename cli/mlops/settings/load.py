@@ -27,6 +27,8 @@ from mlops.settings.secrets import (
 #: A value of TOML, or the text of a variable or an option.
 _Raw: TypeAlias = Any
 _LOG = logging.getLogger(__name__)
+#: Origin of what a command or a program was given.
+COMMAND_LINE = "command line"
 
 # Other tools own these tables of the file; they are checked where they are used.
 _FREE_TABLES = frozenset({"parameters"})
@@ -41,6 +43,7 @@ def load_settings(
     start: Path | None = None,
     flags: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] | None = None,
+    flags_place: str = COMMAND_LINE,
 ) -> Settings:
     """Settle every setting for the project around `start`.
 
@@ -48,6 +51,7 @@ def load_settings(
         start: Folder to look from; the current one by default.
         flags: `section.key` to a value given on the command line; None values are not given.
         environ: The environment; `os.environ` by default.
+        flags_place: What an error calls the place of `flags`.
 
     Raises:
         InvalidInputError: One or more values are wrong; all are named in one message.
@@ -58,6 +62,10 @@ def load_settings(
     faults = [*_unknown_names(path, tables), *_unknown_variables(environ)]
     origins: dict[str, str] = {}
     sections: dict[str, Any] = {}
+
+    def place(key: str, origin: str) -> str:
+        return flags_place if origin == COMMAND_LINE else place_of(key, origin, path)
+
     for section, record in SECTIONS.items():
         values: dict[str, Any] = {}
         for item in fields(record):
@@ -66,9 +74,9 @@ def load_settings(
             try:
                 values[item.name] = _read(item, raw)
             except SecretError as error:
-                faults.append(f"{place_of(key, origin, path)}: `{key}` {error}")
+                faults.append(f"{place(key, origin)}: `{key}` {error}")
             except ValueError as error:
-                faults.append(f"{place_of(key, origin, path)}: `{key}` {error}, not `{raw}`")
+                faults.append(f"{place(key, origin)}: `{key}` {error}, not `{raw}`")
             origins[key] = origin
         if not faults:
             sections[section] = record(**values)
@@ -112,7 +120,7 @@ def _settle(
     settled: Mapping[str, Any],
 ) -> tuple[Any, str]:
     if flags.get(key) is not None:
-        return flags[key], "command line"
+        return flags[key], COMMAND_LINE
     for named in (_variable(*key.split(".")), *item.metadata["env"]):
         scheme, _, variable = named.rpartition(":")
         value, root = environ.get(variable), str(settled.get("root", ""))
