@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 
 import pytest
 
@@ -36,6 +37,17 @@ def test_an_error_speaks_to_people(kind: type[MlopsError]) -> None:
     error = kind("It broke.", hint="Mend it.")
     assert (str(error), error.message, error.hint) == ("It broke.", "It broke.", "Mend it.")
     assert kind("It broke.").hint is None
+
+
+def test_a_traceback_shows_the_hint() -> None:
+    error = MlopsError("It broke.", hint="Mend it.")
+    assert traceback.format_exception(error) == [
+        "mlops.errors.MlopsError: It broke.\n",
+        "Mend it.\n",
+    ]
+    error.hint = "Buy another."
+    assert "Buy another.\n" in traceback.format_exception(error)
+    assert len(traceback.format_exception(MlopsError("It broke."))) == 1
 
 
 @pytest.mark.parametrize("kind", OURS[1:])

@@ -62,6 +62,17 @@ class MlopsError(Exception):
         self.hint = hint
         self.reason = reason
 
+    @property
+    def hint(self) -> str | None:
+        """What to do about it."""
+        return self._hint
+
+    @hint.setter
+    def hint(self, hint: str | None) -> None:
+        self._hint = hint
+        # A program or a notebook shows the traceback, and a traceback shows notes.
+        self.__notes__ = [hint] if hint else []
+
 
 class UsageError(MlopsError):
     """The command line does not say what it must."""
