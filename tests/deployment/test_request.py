@@ -64,6 +64,7 @@ def test_ways_to_name_models(
         ({"ab": ("x", "y"), "split": "1/2/3"}, "`1/2/3`"),
         ({"ab": ("x", "y"), "split": "half"}, "`half`"),
         ({"ab": ("x", "y"), "split": "90/20"}, "sum to 110"),
+        ({"arms": ["a=x:90", "b=y:20"]}, "`90/20` sum to 110"),
         ({"model": "x", "canary": "y"}, "`y`"),
         ({"model": "x", "canary": "y=100"}, "`y=100`"),
         ({"model": "x", "canary": "y=5", "split": "1/2"}, "--canary"),

@@ -126,11 +126,33 @@ def read_split(arms: Sequence[ArmRequest], split: str) -> list[ArmRequest]:
             f"`{split}` is not a split among {len(arms)} arm{'s' if len(arms) != 1 else ''}.",
             hint="Write one number per arm, such as `--split 90/10`.",
         )
+    _check_total(weights)
+    return [replace(a, weight=w) for a, w in zip(arms, weights, strict=True)]
+
+
+def read_arms(texts: Sequence[str]) -> list[ArmRequest]:
+    """Read the arms of a command line, each as `read_arm` does.
+
+    Raises:
+        UsageError: One is malformed, or their weights are percentages that do not sum to 100.
+    """
+    arms = [read_arm(text) for text in texts]
+    weights = [arm.weight for arm in arms if arm.weight is not None]
+    if weights and len(weights) == len(arms):
+        _check_total(weights)
+    return arms
+
+
+def _check_total(weights: Sequence[float]) -> None:
     total = sum(weights)
     if max(weights) >= _PERCENT and not math.isclose(total, 100, abs_tol=1):
         # `1/3` is a ratio; `90/20` is mistyped percentages.
-        raise UsageError(f"The shares of `{split}` sum to {total:g}, not 100.")
-    return [replace(a, weight=w) for a, w in zip(arms, weights, strict=True)]
+        shown = "/".join(f"{weight:g}" for weight in weights)
+        raise UsageError(
+            f"The shares `{shown}` sum to {total:g}, not 100.",
+            hint="Write percentages, such as 90 and 10, or a ratio of small numbers, such as 9 and"
+            " 1.",
+        )
 
 
 def shares(weights: Sequence[float | None]) -> list[float]:

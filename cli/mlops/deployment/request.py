@@ -12,7 +12,7 @@ import yaml
 from mlops.deployment.arm_options import (
     ArmRequest,
     ShadowRequest,
-    read_arm,
+    read_arms,
     read_canary,
     read_shadow,
     read_split,
@@ -212,7 +212,7 @@ def _named(
         return [ArmRequest(ref) for ref in ab]
     if model:
         return [ArmRequest(model)] if canary is None else read_canary(model, canary, first)
-    return [read_arm(text) for text in arms]
+    return read_arms(arms)
 
 
 def _planned(settings: RolloutSettings, ramp: Mapping[str, Any]) -> dict[str, Any]:
