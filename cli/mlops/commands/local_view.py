@@ -54,6 +54,7 @@ def _document(result: Deployed) -> dict[str, object]:
     from mlops.deployment.curl_example import curl
 
     spec = result.plan.after
+    models = [arm.name for arm in spec.arms] + [shadow.name for shadow in spec.shadows]
     return {
         "name": spec.name,
         "change": result.plan.kind,
@@ -65,7 +66,7 @@ def _document(result: Deployed) -> dict[str, object]:
         "reward": spec.reward,
         "warnings": result.plan.notes,
         "kept": result.plan.kept,
-        "notes": result.state.notes,
+        "notes": dict(zip(models, result.state.notes, strict=False)),
         "runtimes": dict(zip([arm.name for arm in spec.arms], result.state.runtimes, strict=False)),
         "curl": curl(result.state),
         "monitoring": list(result.monitoring),
