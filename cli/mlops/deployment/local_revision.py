@@ -42,6 +42,7 @@ from mlops.registry.trust import check_trusted
 from mlops.settings.needs import RolloutSettings
 from mlops.spec.deployment import DeploymentSpec, Revision, check
 from mlops.spec.server import Served, ServerState
+from mlops.spec.short_repr import short_repr
 
 _SILENT = Talk()
 
@@ -78,6 +79,11 @@ class Deployed:
     state: ServerState
     process: subprocess.Popen[bytes] | None = None
     monitoring: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        arms = [arm.name for arm in self.plan.after.arms]
+        name = self.plan.after.name
+        return short_repr(self, name=name, revision=self.revision, arms=arms, url=self.url)
 
     @property
     def url(self) -> str:

@@ -11,6 +11,7 @@ from mlops.spec.attribution import describe
 from mlops.spec.deployment import DeploymentSpec, Shadow
 from mlops.spec.model import ModelVersion
 from mlops.spec.ramp import describe_ramp
+from mlops.spec.short_repr import short_repr
 
 Kind = Literal["create", "update", "start", "nothing"]
 # What a plan calls a field of a spec, where not by its name.
@@ -37,6 +38,9 @@ class Plan:
     lines: tuple[str, ...]
     notes: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return short_repr(self, kind=self.kind, name=self.after.name, changes=len(self.lines))
 
 
 def make_plan(before: DeploymentSpec | None, after: DeploymentSpec, *, running: bool) -> Plan:

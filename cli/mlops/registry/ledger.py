@@ -23,6 +23,7 @@ from mlops.registry.refs import all_versions, look_up_model, version_numbers
 from mlops.settings.actor import current_actor
 from mlops.spec.deployment import DeploymentSpec, from_dict, to_dict
 from mlops.spec.place import Place, place_from_dict, place_to_dict
+from mlops.spec.short_repr import short_repr
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -119,6 +120,17 @@ class Entry:
     error: str
     stopped_ms: int = 0
     job: str = ""
+
+    def __repr__(self) -> str:
+        return short_repr(
+            self,
+            number=self.number,
+            action=self.intent.action,
+            state=self.state,
+            arms=[arm.name for arm in self.intent.spec.arms],
+            author=self.author,
+            error=self.error,
+        )
 
 
 @dataclass(frozen=True, slots=True)

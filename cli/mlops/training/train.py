@@ -15,6 +15,7 @@ from mlops.registry.logged_models import models_of
 from mlops.registry.trust import remember_trained
 from mlops.registry.versions import check_model_name
 from mlops.spec.model import ModelVersion
+from mlops.spec.short_repr import short_repr
 from mlops.training.checkout import local_copy
 from mlops.training.command import all_values
 from mlops.training.environment import Difference, differences
@@ -135,6 +136,16 @@ class TrainResult:
     profile: str
     unregistered: str
     next_commands: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return short_repr(
+            self,
+            run_id=self.run_id,
+            model=self.model.label if self.model else None,
+            alias=self.alias,
+            metrics=dict(self.metrics),
+            duration_s=round(self.duration_s, 1),
+        )
 
 
 def train(

@@ -16,6 +16,7 @@ from mlops.registry.ledger import AliasMove, Entry, Intent
 from mlops.registry.refs import CHAMPION, look_up_model
 from mlops.settings import Settings
 from mlops.spec.deployment import DeploymentSpec
+from mlops.spec.short_repr import short_repr
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,6 +49,18 @@ class Moved:
     changed: bool
     url: str
     place: str = ""
+
+    def __repr__(self) -> str:
+        return short_repr(
+            self,
+            name=self.name,
+            action=self.action,
+            changed=self.changed,
+            revision=self.revision,
+            replaced=self.replaced,
+            arms=[arm.name for arm in self.spec.arms],
+            url=self.url,
+        )
 
 
 def champion_moves(
