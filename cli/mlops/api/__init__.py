@@ -2,8 +2,8 @@
 
     import mlops
 
-    a = mlops.train("wine", alias="modelA", parameters={"alpha": 0.5})
-    b = mlops.train("wine", alias="modelB", parameters={"alpha": 1.0})
+    mlops.train("wine", alias="modelA", parameters={"alpha": 0.5})
+    mlops.train("wine", alias="modelB", parameters={"alpha": 1.0})
     mlops.deploy(ab=("modelA", "modelB"), project="wine")
     with mlops.connect(project="wine") as wine:
         answer = wine.predict({"alcohol": 9.4, ...})
@@ -12,8 +12,8 @@
     if report.verdict.decision == "promote":
         mlops.promote(project="wine")
 
-Each returns the frozen record that its command prints with `--json`, and raises what that command
-ends with (`mlops.errors`). `project` is a folder in a project, by default the current one;
+Each returns a frozen record of what its command prints, and raises what that command ends with
+(`mlops.errors`). `project` is a folder in a project, by default the current one;
 `settings` are those of `mlops.toml`, as `{"tracking.uri": ...}`, and go before the file and the
 environment.
 
@@ -27,6 +27,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from mlops.api.arguments import DEPLOY, TRAIN, as_arguments, check_models
+from mlops.api.phases import OnPhase, Phases, on_phase
 from mlops.client import Client, FeedbackResult, Outcome
 from mlops.errors import NotAllowedError, NotFoundError
 from mlops.settings import Settings, load_settings
@@ -38,13 +40,17 @@ if TYPE_CHECKING:
     from mlops.monitoring.notebook import NotebookReport
     from mlops.registry.ledger import Entry
     from mlops.training import TrainResult
-    from mlops.training.sweep import SweepOptions, SweepResult
+    from mlops.training.sweep import SweepOptions as SweepOptions
+    from mlops.training.sweep import SweepResult
     from mlops.workflows.revision_change import Moved
 
 Folder: TypeAlias = str | Path | None
 Values: TypeAlias = Mapping[str, Any] | None
 
+_OF_SWEEPS = ("trials", "jobs", "seed", "prune", "resume", "best", "html")
 
+
+@as_arguments(TRAIN, also=_OF_SWEEPS)
 def train(
     project: str | Path = ".",
     *,
@@ -58,6 +64,7 @@ def train(
     env_manager: str = "",
     tags: Mapping[str, str] | None = None,
     sweep: SweepOptions | None = None,
+    progress: OnPhase | None = None,
     settings: Values = None,
 ) -> TrainResult | SweepResult:
     """Run an MLproject, tracked in MLflow, and register the model that it logs.
@@ -73,8 +80,11 @@ def train(
         alias: Alias to put on the new version; empty for none.
         env_manager: `auto`, `local`, `uv`, `virtualenv` or `conda`; empty for the setting.
         tags: Of every run.
-        sweep: How several runs are made.
-        settings: See the module.
+        sweep: How several runs are made: `SweepOptions`.
+        progress: Called with each phase; by default they are printed to standard error in a
+            notebook or on a terminal.
+        settings: By name, such as `{"tracking.uri": ...}`; they go before `mlops.toml` and the
+            environment.
 
     Raises:
         InvalidInputError: MLproject or parameters are wrong; nothing was run.
@@ -97,9 +107,11 @@ def train(
         tags=tuple(f"{name}={value}" for name, value in (tags or {}).items()),
         sweep=sweep or SweepOptions(),
     )
-    return train_or_sweep(request, _settings(folder if folder.is_dir() else None, settings))
+    own = _settings(folder if folder.is_dir() else None, settings)
+    return train_or_sweep(request, own, Phases(on_phase(progress)))
 
 
+@as_arguments(DEPLOY)
 def deploy(
     name: str = "",
     *,
@@ -115,6 +127,7 @@ def deploy(
     shadows: Sequence[str] = (),
     spec: str | Path | None = None,
     reset: Sequence[str] = (),
+    progress: OnPhase | None = None,
     project: Folder = None,
     settings: Values = None,
 ) -> Deployed:
@@ -136,16 +149,21 @@ def deploy(
         shadows: Models that get copies of requests, as `REF=PERCENT`.
         spec: A spec file, which says everything instead.
         reset: Options that are not kept of the live revision.
-        project: See the module.
-        settings: See the module; for example `{"deploy.port": 8123, "feedback.window": "7d"}`.
+        progress: Called with each phase; by default they are printed to standard error in a
+            notebook or on a terminal.
+        project: Folder in the project; None for the current one.
+        settings: By name, such as `{"deploy.port": 8123, "feedback.window": "7d"}`; they go
+            before `mlops.toml` and the environment.
 
     Raises:
         UsageError: No models are named, or in several ways.
         MlopsError: They cannot be loaded or served; what was live before still is.
     """
     from mlops.deployment.deploy import deploy as make_deployment
+    from mlops.deployment.targets.contract import Talk
     from mlops.workflows.deploy_options import Words, ask
 
+    check_models(ab, arms=arms, shadows=shadows, reset=reset)
     flags = {**read_given(settings or {}), **({"deploy.name": name} if name else {})}
     words = Words(
         models={
@@ -157,8 +175,11 @@ def deploy(
         target="local",
         reset=tuple(reset),
     )  # fmt: skip
-    asked = ask(_settings(project, flags), flags, words)
-    deployed: Deployed = make_deployment(asked.settings, asked.request, asked.target)
+    say = on_phase(progress)
+    asked = ask(_settings(project, flags), flags, words, say=say)
+    deployed: Deployed = make_deployment(
+        asked.settings, asked.request, asked.target, talk=Talk(say, say)
+    )
     return deployed
 
 
@@ -200,8 +221,9 @@ def feedback(
     Args:
         outcomes: Any number; see `Outcome`.
         name: Deployment; None for the only one.
-        project: See the module.
-        settings: See the module.
+        project: Folder in the project; None for the current one.
+        settings: By name, such as `{"tracking.uri": ...}`; they go before `mlops.toml` and the
+            environment.
 
     Returns:
         Their status, including refusals.
@@ -239,6 +261,7 @@ def stop(
     return end(_settings(project, settings), name)
 
 
+@as_arguments()
 def report(
     name: str | None = None,
     *,
@@ -251,8 +274,9 @@ def report(
     Args:
         name: Deployment; None for the only one.
         html: File to write the page with its charts into; empty for none.
-        project: See the module.
-        settings: See the module; for example `{"report.alpha": 0.01}`.
+        project: Folder in the project; None for the current one.
+        settings: By name, such as `{"report.alpha": 0.01}`; they go before `mlops.toml` and the
+            environment.
 
     Raises:
         NotFoundError: There is no such deployment, or nothing to read its evidence from.
@@ -266,6 +290,7 @@ def report(
     return for_notebook(found)
 
 
+@as_arguments()
 def promote(
     name: str | None = None,
     *,
@@ -282,8 +307,9 @@ def promote(
         arm: Arm to promote; empty for the winner.
         force: Why to promote `arm` though the verdict does not say so; empty for not at all.
         dry_run: Say what would be done, and do nothing.
-        project: See the module.
-        settings: See the module.
+        project: Folder in the project; None for the current one.
+        settings: By name, such as `{"tracking.uri": ...}`; they go before `mlops.toml` and the
+            environment.
 
     Raises:
         WithheldError: A condition that the verdict rests on does not hold.
@@ -294,6 +320,7 @@ def promote(
     return move(_settings(project, settings), name, arm=arm, force=force, dry_run=dry_run)
 
 
+@as_arguments()
 def rollback(
     name: str | None = None,
     *,
@@ -310,8 +337,9 @@ def rollback(
         to: Revision; None for the one before.
         reason: Why, for the history.
         dry_run: Say what would be done, and do nothing.
-        project: See the module.
-        settings: See the module.
+        project: Folder in the project; None for the current one.
+        settings: By name, such as `{"tracking.uri": ...}`; they go before `mlops.toml` and the
+            environment.
 
     Raises:
         NotFoundError: There is no such revision.

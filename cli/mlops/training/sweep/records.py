@@ -23,7 +23,7 @@ SETTLED: frozenset[State] = frozenset({"complete", "pruned", "failed"})
 
 @dataclass(frozen=True, slots=True)
 class SweepOptions:
-    """The options of a sweep on a command line.
+    """How the runs of a sweep are made.
 
     Attributes:
         sampler: How points are chosen; empty means a grid if there is an axis, else no sweep.
