@@ -124,10 +124,10 @@ def test_a_folder_is_written_and_the_way_on_printed(cli: Cli, tmp_path: Path) ->
     folder = tmp_path / "my manifests"
     code, out, err = cli(*SELDON, "--render", folder)
     assert code == 0
-    beside = {FILE, "Dockerfile", "requirements.txt"}
+    beside = {FILE, "Dockerfile", "kustomization.yaml", "requirements.txt"}
     assert {path.name for path in folder.iterdir()} == beside
     assert "docker build -t wine-mlops:" in out
-    assert f"kubectl apply -f '{folder}/{FILE}'" in out
+    assert f"kubectl apply -k '{folder}'" in out
     assert "kubectl wait --for=condition=ready --timeout=20m sdep/wine" in out
     assert "Apache-2.0" in err
     assert "Apache-2.0" not in (folder / FILE).read_text()
@@ -137,7 +137,7 @@ def test_the_folder_is_deploy_and_the_name_by_default(cli: Cli, project: Path) -
     code, out, _ = cli(*SELDON)
     assert code == 0
     assert (project / "deploy/wine" / FILE).is_file()
-    assert f"kubectl apply -f deploy/wine/{FILE}" in out
+    assert "kubectl apply -k deploy/wine" in out
 
 
 def test_rendering_does_not_reach_the_ledger(cli: Cli, project: Path, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_json_is_one_document(cli: Cli, tmp_path: Path) -> None:
         assert code == 0
         assert document["schema_version"] == 1
         file, *beside = document["files"]
-        assert [each["manifest"] for each in beside] == [False, False]
+        assert [each["manifest"] for each in beside] == [False] * 3
         assert (file["path"], file["change"]) == (str(tmp_path / FILE), expected)
         assert file["text"] == (tmp_path / FILE).read_text()
         assert document["written"] is True
@@ -195,6 +195,32 @@ def test_an_earlier_rendering_is_replaced(cli: Cli, tmp_path: Path) -> None:
     assert code == 0
     assert "~ " in out
     assert (tmp_path / FILE).read_text() != before
+
+
+def test_files_that_are_no_longer_rendered_are_deleted(cli: Cli, tmp_path: Path) -> None:
+    words = [word if word != "seldon" else "kserve" for word in SELDON]
+    assert cli(*words, "--render", tmp_path)[0] == 0
+    of_others = {
+        "own.yaml": "kind: InferenceGraph\nmetadata: {name: wine}\n",
+        "beer.yaml": "# Rendered by `mlops deploy`\nkind: Service\nmetadata: {name: beer}\n",
+    }
+    for name, text in of_others.items():
+        (tmp_path / name).write_text(text)
+    before = {path.name for path in tmp_path.iterdir()}
+    assert "inferencegraph.yaml" in before
+    alone = ("deploy", "--model", AB[2], "--name", "wine", "--target", "kserve")
+    planned = cli(*alone, "--render", tmp_path, "--dry-run")[1]
+    assert f"- {tmp_path / 'inferencegraph.yaml'}" in planned
+    assert {path.name for path in tmp_path.iterdir()} == before
+    code, out, _ = cli(*alone, "--render", tmp_path)
+    assert code == 0
+    left = {path.name for path in tmp_path.iterdir()}
+    assert "inferencegraph.yaml" not in left
+    assert of_others.keys() <= left
+    (command,) = (line for line in out.splitlines() if "kubectl delete" in line)
+    assert "inferencegraph.serving.kserve.io/wine" in command
+    assert "inferenceservice.serving.kserve.io/wine " not in f"{command} "
+    assert "kubectl delete" not in cli(*alone, "--render", tmp_path)[1]
 
 
 def test_a_file_of_somebody_else_is_not_replaced(cli: Cli, tmp_path: Path) -> None:

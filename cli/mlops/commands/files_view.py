@@ -35,7 +35,12 @@ def show_done(rendering: Rendering, *, as_json: bool, whole: bool) -> None:
 def _render_files(out: Console, rendering: Rendering) -> None:
     from rich.markup import escape
 
-    marks = {"create": "[green]+[/]", "update": "[yellow]~[/]", "same": "[dim]=[/]"}
+    marks = {
+        "create": "[green]+[/]",
+        "update": "[yellow]~[/]",
+        "same": "[dim]=[/]",
+        "delete": "[red]-[/]",
+    }
     state = "rendered" if rendering.written else "would be rendered"
     out.print(f"[bold]{escape(rendering.name)}[/] for {escape(rendering.target)} {state} to")
     for file in rendering.files:

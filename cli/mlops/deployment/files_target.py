@@ -20,6 +20,7 @@ from mlops.deployment.manifests import render_options
 from mlops.deployment.option_rules import STDOUT, check_choices
 from mlops.deployment.request import DeployRequest
 from mlops.deployment.runtime_files import places, read_key
+from mlops.deployment.stale_files import delete_command, stale_files
 from mlops.deployment.targets import Rendered, RenderOptions
 from mlops.deployment.targets.contract import (
     FILES,
@@ -285,6 +286,8 @@ def to_write(
     if to != STDOUT:
         folder = default_folder(target.settings.project_dir, spec.name) if to is None else Path(to)
     files = tuple(files_of(rendered, folder))
+    if folder is not None:
+        files += stale_files(folder, spec.name, files)
     rendering = Rendering(
         name=spec.name,
         target=target.name,
@@ -294,6 +297,8 @@ def to_write(
         next_commands=(),
     )
     commands = target.commands(rendered, files, shlex.quote(str(folder))) if folder else ()
+    gone = delete_command(files, target.settings.cluster.namespace)
+    commands += (gone,) if gone else ()
     return FilesPlan(rendering, commands, folder)
 
 

@@ -16,7 +16,7 @@ from mlops.errors import ConflictError, InvalidInputError
 # How rendered texts begin; JSON has no comments.
 _MARKS = (b"# Rendered by `mlops ", b'{\n  "description": "Rendered by `mlops ')
 
-Change = Literal["create", "update", "same"]
+Change = Literal["create", "update", "same", "delete"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,8 @@ class RenderedFile:
     Attributes:
         path: Where it is, or would be; only its name if it is not written anywhere.
         text: Its content.
-        change: Whether it is new, or differs from what was rendered there before.
+        change: Whether it is new, or differs from what was rendered there before; `delete` for what
+            is there and is not rendered any more, see `mlops.deployment.stale_files`.
         manifest: Whether it is to be applied; a Dockerfile is not.
     """
 
@@ -76,7 +77,7 @@ def default_folder(project_dir: Path, name: str) -> Path:
 
 
 def write_files(files: tuple[RenderedFile, ...]) -> None:
-    """Write those that differ from what is there.
+    """Write those that differ from what is there, and delete what is not rendered any more.
 
     Raises:
         InvalidInputError: The folder cannot be written.
@@ -86,6 +87,9 @@ def write_files(files: tuple[RenderedFile, ...]) -> None:
             continue
         path = Path(file.path)
         try:
+            if file.change == "delete":
+                path.unlink(missing_ok=True)
+                continue
             path.parent.mkdir(parents=True, exist_ok=True)
             _replace(path, file.text)
         except OSError as error:

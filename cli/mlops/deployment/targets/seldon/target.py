@@ -91,11 +91,7 @@ class Seldon:
         # Its callers send no token: the executor has asked who they are.
         quiet = replace(options.kubernetes, insecure_no_auth=True)
         needed = secrets(spec, replace(options, kubernetes=quiet))
-        return replace(
-            made,
-            before_apply=(*made.before_apply, *needed),
-            beside={**made.beside, "kustomization.yaml": kustomization(list(files))},
-        )
+        return replace(made, before_apply=(*made.before_apply, *needed))
 
 
 def _behind(
@@ -129,7 +125,10 @@ def _rendered(
         notes=tuple(notes(spec, options, own, image)),
         before_apply=own.build if own else (),
         after_apply=(f"kubectl wait{namespace} --for=condition=ready --timeout=20m {waited}",),
-        beside=own.files if own else {},
+        beside={
+            **(own.files if own else {}),
+            "kustomization.yaml": kustomization(list(files)),
+        },
         image=image,
     )
 
