@@ -96,6 +96,21 @@ def test_a_server_of_another_version_is_called_that(tmp_path: Path) -> None:
         os.close(lock)
 
 
+def test_a_server_that_has_not_been_ready_yet_is_starting(tmp_path: Path) -> None:
+    """As after an interrupted first deploy: it lives, and writes its state once it is ready."""
+    shop = Shop(tmp_path)
+    shop.where.folder.mkdir(parents=True)
+    lock = hold_lock(shop.where.lock)
+    write_holder(shop.where.lock, Holder(4711, str(tmp_path / "no.sock")))
+    try:
+        (found,) = shop.ok("status", "--json").document["deployments"]
+        assert (found["state"], found["pid"], found["warnings"]) == ("starting", 4711, [])
+        assert "wine starting" in shop.ok("status").out
+        assert shop.run("status", "--exit-code").code == 11
+    finally:
+        os.close(lock)
+
+
 def test_after_a_crash_and_after_a_reboot(wine_shop: Shop) -> None:
     wine_shop.ok("deploy", "--model", "wine/1")
     url = wine_shop.state.url

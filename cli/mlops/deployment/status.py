@@ -107,10 +107,12 @@ def _unknown(where: Places) -> Status:
     """Return what is known of a deployment whose server cannot be asked."""
     alive = is_alive(where)
     holder = read_holder(where.lock) if alive else None
+    # A server writes its state once it is ready, and answers a question about it from then on.
+    starting = alive and not where.state.exists()
     told = unreadable(where).rstrip(".") or f"`{where.state}` is gone or damaged"
     return Status(
         name=where.name,
-        state="unresponsive" if alive else "unknown",
+        state="starting" if starting else "unresponsive" if alive else "unknown",
         url="",
         revision=0,
         pid=holder.pid if holder else 0,
@@ -118,7 +120,9 @@ def _unknown(where: Places) -> Status:
         arms=(),
         feedback={},
         log=str(where.log) if where.log.exists() else "",
-        warnings=(
+        warnings=()
+        if starting
+        else (
             f"{told}. Its server does not answer in a form that this version knows."
             if alive
             else f"{told}; `mlops deploy` writes it again.",
