@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import pytest
 
 from mlops.deployment.arm_options import ArmRequest, ShadowRequest
-from mlops.deployment.request import DeployRequest, read_request
+from mlops.deployment.request import DeployRequest, check_words, read_request
+from mlops.deployment.spec_faults import SPEC_KEYS
 from mlops.deployment.spec_making import make_spec
 from mlops.errors import InvalidInputError, MlopsError, NotFoundError, UsageError
 from mlops.settings import Settings, load_settings
@@ -201,6 +203,51 @@ def test_all_faults_of_a_file_at_once(settings: Settings, tmp_path: Path) -> Non
         "not `most`",
     ):
         assert part in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("window: 20", "`window = 20`: `20` is not a duration."),
+        ("max_per_key: 5/soon", "`max_per_key = 5/soon`: `soon` is not a duration."),
+        ("per: users", "`per` must be outcomes or requests, not `users`."),
+        ("failed: x", "`failed = x` must be a number"),
+        ("horizon: soon", "The horizon `soon`"),
+        ("guardrails: {refund: 1}", "`refund` is not a metric"),
+        ("ramp: [50, 20]", "`ramp`: "),
+    ],
+)
+def test_what_a_file_has_wrong_names_file_and_key(
+    settings: Settings, tmp_path: Path, line: str, said: str
+) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text(f"arms: [{{model: x}}, {{model: y}}]\n{line}\n")
+    with pytest.raises(InvalidInputError) as caught:
+        read_request(settings, file=file)
+    assert caught.value.message.startswith(f"`{file}`: ")
+    assert said in caught.value.message
+    assert "[report]" not in caught.value.message
+
+
+def test_a_question_ends_an_error_of_a_file(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text("arms: [{model: x}]\nstick_by: header:x\n")
+    with pytest.raises(InvalidInputError) as caught:
+        read_request(settings, file=file)
+    assert caught.value.message.endswith("Did you mean `sticky_by`?")
+    assert "max_per_key" in (caught.value.hint or "")
+
+
+def test_the_documentation_has_every_key_of_a_file() -> None:
+    page = (Path(__file__).parents[2] / "docs/deployments.md").read_text(encoding="utf-8")
+    table = page.partition("| key | value |")[2].partition("\n\n")[0]
+    keys = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert sorted(keys) == sorted(SPEC_KEYS)
+
+
+def test_a_missing_file_is_found_out_first(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="no file `"):
+        check_words(file=tmp_path / "nowhere.yaml")
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +21,9 @@ from mlops.deployment.arm_options import (
 )
 from mlops.deployment.keeping import KEPT, RAMP, SHADOW, SPLIT, Kept
 from mlops.deployment.runtime_files import deployment_name
-from mlops.deployment.spec_faults import FEEDBACK_KEYS, faults_of
-from mlops.errors import InvalidInputError, UsageError, unreadable
-from mlops.rewards.guardrails import ERRORS, REFUSALS
+from mlops.deployment.spec_faults import FEEDBACK_KEYS, SPEC_KEYS, faults_of
+from mlops.errors import InvalidInputError, NotFoundError, UsageError, unreadable
+from mlops.rewards.guardrails import ERRORS, REFUSALS, check_guardrails
 from mlops.runtimes import AUTO
 from mlops.settings.needs import RolloutSettings
 from mlops.settings.yaml_text import parse_yaml
@@ -36,6 +38,7 @@ _BASELINE_AND_CANARY = 2
 _WAYS = "`--ab REF REF`, `--model REF`, `--arm name=REF:weight` or `-f SPEC`."
 # `--ramp none` leaves out the project's.
 _NO_RAMP = "none"
+_SECTION = re.compile(r"`\[[a-z]+\] ")
 #: What a ramp watches that declares no guardrail: one request in a hundred. A canary that raises
 #: `ValueError` for good rows refuses them, and makes no errors.
 RAMP_GUARDRAILS = ((ERRORS, 0.01), (REFUSALS, 0.01))
@@ -177,6 +180,7 @@ def check_words(
 
     Raises:
         UsageError: Several of the ways to name models were used, or one is malformed.
+        NotFoundError: There is no such spec file.
     """
     if sum(map(bool, (ab, model, arms, file))) > 1:
         raise UsageError("Say which models to deploy, in one way.", hint=_WAYS)
@@ -186,6 +190,8 @@ def check_words(
         raise UsageError("`--ramp` goes with `--canary REF=PERCENT`, whose share it grows.")
     if split and (canary or file):
         raise UsageError(f"`--split` does not go with `{'--canary' if canary else '-f'}`.")
+    if file and not file.exists():
+        raise NotFoundError(f"There is no file `{file}`.")
     option = next((ref for ref in ab or () if ref.startswith("-")), "")
     if option:
         raise UsageError(
@@ -307,9 +313,11 @@ def _read_file(settings: RolloutSettings, file: Path) -> DeployRequest:
         raise unreadable(file, error) from error
     faults = faults_of(document)
     if faults:
+        said = "; ".join(faults)
         raise InvalidInputError(
-            f"`{file}` is not a deployment spec: " + "; ".join(faults) + ".",
-            hint="See `docs/deployments.md` for an example.",
+            f"`{file}` is not a deployment spec: {said if said.endswith('?') else f'{said}.'}",
+            hint="The least is `arms: [{model: wine/1}, {model: wine/2}]`. "
+            f"Keys: {', '.join(SPEC_KEYS)}.",
         )
     arms = [
         ArmRequest(arm["model"], arm.get("name", ""), arm.get("weight")) for arm in document["arms"]
@@ -328,35 +336,50 @@ def _read_file(settings: RolloutSettings, file: Path) -> DeployRequest:
     def text(key: str) -> str:
         return str(value(key, f"report.{key}", getattr(settings.report, key)))
 
-    other = settings.origins["feedback.reward_range"] != "command line" and "reward" in document
-    bounds = value("reward_range", "feedback.reward_range", None if other else base.reward_range)
+    with _of_file(file):
+        other = settings.origins["feedback.reward_range"] != "command line" and "reward" in document
+        bounds = value(
+            "reward_range", "feedback.reward_range", None if other else base.reward_range
+        )
 
-    request = replace(
-        base,
-        name=value("name", "deploy.name", base.name),
-        sticky_by=value("sticky_by", "deploy.sticky_by", base.sticky_by),
-        reward=value("reward", "feedback.reward", base.reward),
-        reward_range=None if bounds is None else (float(bounds[0]), float(bounds[1])),
-        attribution=read_attribution(
-            *(
-                str(value(key, f"feedback.{key}", getattr(settings.feedback, key)))
-                for key in FEEDBACK_KEYS
-            )
-        ),
-        horizon=read_horizon(str(value("horizon", "deploy.horizon", settings.deploy.horizon))),
-        analysis=read_analysis(
-            text("worth"),
-            _margins(value("guardrails", "report.guardrails", settings.report.guardrails)),
-            text("min_days"),
-            text("adjust"),
-            text("per"),
-        ),
-        redraw=value("redraw", "deploy.redraw", base.redraw),
-        runtime=value("runtime", "deploy.runtime", base.runtime),
-        isolate=value("isolate", "deploy.isolate", base.isolate),
-        policy=value("policy", "deploy.policy", base.policy),
-    )
-    return _with_written_ramp(request, document["ramp"]) if document.get("ramp") else request
+        request = replace(
+            base,
+            name=value("name", "deploy.name", base.name),
+            sticky_by=value("sticky_by", "deploy.sticky_by", base.sticky_by),
+            reward=value("reward", "feedback.reward", base.reward),
+            reward_range=None if bounds is None else (float(bounds[0]), float(bounds[1])),
+            attribution=read_attribution(
+                *(
+                    str(value(key, f"feedback.{key}", getattr(settings.feedback, key)))
+                    for key in FEEDBACK_KEYS
+                )
+            ),
+            horizon=read_horizon(str(value("horizon", "deploy.horizon", settings.deploy.horizon))),
+            analysis=read_analysis(
+                text("worth"),
+                _margins(value("guardrails", "report.guardrails", settings.report.guardrails)),
+                text("min_days"),
+                text("adjust"),
+                text("per"),
+            ),
+            redraw=value("redraw", "deploy.redraw", base.redraw),
+            runtime=value("runtime", "deploy.runtime", base.runtime),
+            isolate=value("isolate", "deploy.isolate", base.isolate),
+            policy=value("policy", "deploy.policy", base.policy),
+        )
+        check_guardrails(request.analysis.guardrails)
+        return _with_written_ramp(request, document["ramp"]) if document.get("ramp") else request
+
+
+@contextmanager
+def _of_file(file: Path) -> Iterator[None]:
+    """Name a spec file in errors about what is in it."""
+    try:
+        yield
+    except (InvalidInputError, UsageError) as error:
+        # Its keys are settings too, and are checked as such.
+        text = _SECTION.sub("`", error.message)
+        raise InvalidInputError(f"`{file}`: {text}", hint=error.hint) from error
 
 
 def _with_written_ramp(request: DeployRequest, ramp: Any) -> DeployRequest:  # noqa: ANN401 - parsed YAML

@@ -11,7 +11,8 @@ FEEDBACK_KEYS = (
     "window", "missing", "failed", "repeated", "max_per_unit", "max_per_key", "outcome_ids",
 )  # fmt: skip
 _ANALYSIS_KEYS = ("worth", "guardrails", "min_days", "adjust", "per")
-_SPEC_KEYS = (
+#: Keys of a spec; `docs/deployments.md` has a table of them.
+SPEC_KEYS = (
     "name", "arms", "shadows", "sticky_by", "reward", "reward_range", "horizon", "redraw",
     "policy", "runtime", "isolate", "ramp", *FEEDBACK_KEYS, *_ANALYSIS_KEYS,
 )  # fmt: skip
@@ -24,7 +25,7 @@ def faults_of(document: object) -> list[str]:
     """Return all that is wrong with the form of a spec; not whether it makes sense."""
     if not isinstance(document, Mapping):
         return ["it must be a mapping with `arms`"]
-    faults = [_unknown(key, _SPEC_KEYS) for key in document if key not in _SPEC_KEYS]
+    faults = [_unknown(key, SPEC_KEYS) for key in document if key not in SPEC_KEYS]
     texts = ("name", "sticky_by", "reward", "policy", "runtime", "isolate")
     faults += [
         f"`{key}` must be text" for key in texts if not isinstance(document.get(key, ""), str)
@@ -32,8 +33,11 @@ def faults_of(document: object) -> list[str]:
     horizon = document.get("horizon", 0)
     if isinstance(horizon, bool) or not isinstance(horizon, int | str):
         faults.append(f"`horizon` must be a whole number or a time, not `{horizon}`")
-    if not isinstance(document.get("redraw", False), bool):
-        faults.append("`redraw` must be true or false")
+    faults += [
+        f"`{key}` must be true or false"
+        for key in ("redraw", "outcome_ids")
+        if not isinstance(document.get(key, False), bool)
+    ]
     if not _are_margins(document.get("guardrails", {})):
         faults.append("`guardrails` must be numbers by metric, such as `{errors: 0.01}`")
     if not _is_range(document.get("reward_range")):

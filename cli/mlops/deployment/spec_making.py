@@ -143,7 +143,10 @@ def _check_names(given: Sequence[str]) -> None:
     """Names made from references are numbered if they coincide; a user's are not changed."""
     twice = sorted({name for name in given if given.count(name) > 1})
     if twice:
-        raise InvalidInputError(f"Several arms are called `{'`, `'.join(twice)}`.")
+        raise InvalidInputError(
+            f"Several arms are called `{'`, `'.join(twice)}`.",
+            hint="Give each a name of its own: `--arm NAME=REF`, or `name` in the spec file.",
+        )
 
 
 def _known_runtime(name: str) -> str:

@@ -116,6 +116,14 @@ def read_duration(text: str) -> float:
     return float(match[1]) * _UNITS_S[match[2]]
 
 
+def _seconds(name: str, value: str, span: str) -> float:
+    """Read the duration in a setting's value, whose name an error has."""
+    try:
+        return read_duration(span)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"`{name} = {value}`: {error.message}", hint=error.hint) from None
+
+
 def write_duration(seconds: float) -> str:
     """Write a duration as `read_duration` reads it, in its largest whole unit.
 
@@ -154,7 +162,7 @@ def read_cap(text: str) -> tuple[int, float]:
     if not count and not slash:
         return 0, 0.0
     # A count without a time would be read as one for all time.
-    if not count.strip().isdecimal() or (slash and not read_duration(span)):
+    if not count.strip().isdecimal() or (slash and not _seconds("max_per_key", text, span)):
         raise InvalidInputError(
             f"`max_per_key = {text}` is not a limit.", hint="Write a number and a time: `1000/1d`."
         )
@@ -187,9 +195,6 @@ def read_attribution(
     Raises:
         InvalidInputError: One of them is malformed.
     """
-    worth = read_missing(failed)
-    if isinstance(worth, str):
-        raise InvalidInputError(f"`failed = {failed}` must be a number: the reward of a failure.")
     names = get_args(Repeated)
     if repeated not in names:
         hint = did_you_mean(repeated, names) or f"Use {', '.join(names)}."
@@ -198,15 +203,27 @@ def read_attribution(
         raise InvalidInputError(f"`max_per_unit = {max_per_unit}` is not a whole number.")
     cap, per_s = read_cap(max_per_key)
     return Attribution(
-        read_duration(window),
+        _seconds("window", window, window),
         read_missing(missing),
-        worth,
+        _read_failed(failed),
         cast("Repeated", repeated),
         int(max_per_unit),
         cap,
         per_s,
         outcome_ids == "True",
     )
+
+
+def _read_failed(text: str) -> float | None:
+    """Read the reward of a request that was failed or refused; None for none."""
+    if text in ("", "none"):
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidInputError(
+            f"`failed = {text}` must be a number: the reward of a failure."
+        ) from None
 
 
 def describe(attribution: Attribution) -> str:
