@@ -10,9 +10,12 @@ import pytest
 
 from mlops.consumers.base import Batch, Context
 from mlops.consumers.policy_state import PolicyState
+from mlops.consumers.runner import Runner
 from mlops.journal.records import PolicyEpoch, RevisionEvent
 from mlops.journal.sql import SqlJournal
+from mlops.policies.base import State
 from mlops.policies.making import make_policy
+from mlops.policies.thompson import Thompson
 from mlops.spec.attribution import Attribution
 from mlops.spec.deployment import Arm, DeploymentSpec, to_dict
 from mlops.spec.model import ModelVersion
@@ -103,3 +106,25 @@ def test_memories_that_differ_little_differ(policy: str) -> None:
 
     assert memory("0.9999999") != memory("1")
     assert memory("1") == memory("1.0")
+
+
+def test_what_a_failing_policy_has_not_learnt_from_is_its_lag(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def update(*_: object) -> State:
+        raise KeyError("boom")
+
+    past = Past(tmp_path)
+    past.deploy(1, "ab")
+    past.serve(1, 1.0, 0.0)
+    state = PolicyState(Context("shop", past.journal, {}), lambda: past.now_ms)
+    runner = Runner(past.journal, "policy", state, "one", lambda: past.now_ms / 1000)
+    with monkeypatch.context() as broken:
+        broken.setattr(Thompson, "update", update)
+        runner.step()
+        (progress,) = past.journal.progress(past.now_ms)
+        assert (progress.lag_events, progress.failed) == (40, 1)
+        assert "boom" in progress.fault
+    runner.step()
+    (progress,) = past.journal.progress(past.now_ms)
+    assert (progress.lag_events, progress.sent, progress.fault) == (0, 40, "")

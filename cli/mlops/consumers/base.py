@@ -75,6 +75,8 @@ class Consumer(Protocol):
             `end` for what comes from now on.
         looks_only: Optional. Whether it takes no events, but looks at the journal at intervals:
             none are read for it, and its batches are empty.
+        taken_outcomes: Optional. Up to which outcome one that looks only has taken them, or None:
+            its lag is counted from there while it fails.
         at_once: Optional. Most decisions, and most outcomes, of a batch.
         wait_s: Optional. How long events may wait until a batch is full, seconds.
         join_s: Optional. How long an outcome waits for its decision, which another worker may store

@@ -58,6 +58,8 @@ class PolicyState:
         # it has to be made again.
         self._known: tuple[int, int] | None = None
         self._look_at = 0
+        # It begins with what the journal held, and its offset with what comes from now on.
+        self.taken_outcomes: int | None = None
 
     def consume(self, batch: Batch) -> Consumed:
         """See `Consumer.consume`."""
@@ -77,6 +79,7 @@ class PolicyState:
             self._fold = None
             return Consumed(0)
         self._known = known
+        self.taken_outcomes = self._fold.reader.offset.outcomes
         return Consumed(earned)
 
     def _follow(self) -> None:
@@ -91,6 +94,7 @@ class PolicyState:
         same = live and fold and fold.revision == live.revision and not ahead
         if not (same and self._known and self._known[1] == voided):
             self._fold = _begin(self._journal, events, voided, live) if live else None
+            self.taken_outcomes = self._fold.reader.offset.outcomes if self._fold else None
         self._known = len(events), voided
 
     def close(self) -> None:

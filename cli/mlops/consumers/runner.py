@@ -168,7 +168,8 @@ class Runner:
             fault = _clean(error.message if isinstance(error, MlopsError) else repr(error))
             if fault != known.fault:
                 _LOG.warning("%s: a batch of %d events: %s", self._name, len(batch), fault)
-            self._store(replace(known, failed=known.failed + 1, fault=fault))
+            offset = self._taken(known.offset)
+            self._store(replace(known, offset=offset, failed=known.failed + 1, fault=fault))
             self._quiet_until = 0.0
             return self._longer()
         self._pause_s = _FIRST_PAUSE_S
@@ -176,6 +177,13 @@ class Runner:
         self._waits_since = self._waits_since if behind else 0.0
         self._store(_after(known, consumed.offset or offset, consumed))
         return 0.0 if behind or consumed.behind else _POLL_S
+
+    def _taken(self, offset: Offset) -> Offset:
+        """Return how far a consumer that fails is, which may have begun before its offset."""
+        outcomes: int | None = getattr(self._consumer, "taken_outcomes", None)
+        if outcomes is None:
+            return offset
+        return offset._replace(outcomes=min(offset.outcomes, outcomes))
 
     def _store(self, progress: Progress) -> None:
         """Store the consumer's offset; if another runner took over, the batch is done twice."""
