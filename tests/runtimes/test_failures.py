@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mlflow.exceptions import MlflowException
 
 from mlops.errors import MODEL_FAILED, MODEL_REFUSED, RemoteError
 from mlops.protocols.base import Kind, Prediction, ProtocolError, Records
@@ -21,6 +22,7 @@ from mlops.runtimes.matrix import MatrixBuilder
 from mlops.runtimes.native import NativeRuntime
 from mlops.runtimes.numpy_columns import ColumnsRuntime
 from mlops.runtimes.onnx_session import OnnxRuntime
+from mlops.runtimes.pyfunc import _reason
 from mlops.runtimes.table import TableBuilder
 from mlops.runtimes.trees import Ensemble
 from mlops.serving.runners.batching import infer_one
@@ -123,3 +125,14 @@ def test_clients_know_a_failure_by_its_beginning() -> None:
     error = refusal(Answer(500, {}, text, "http://127.0.0.1", "/invocations", here=True))
     assert isinstance(error, RemoteError)
     assert error.reason == "model"
+
+
+def test_what_a_nested_value_lacks_is_one_sentence() -> None:
+    said = (
+        "Data is not compatible with model signature. Failed to convert column item to type "
+        "'{id: string (required)}'. Error: "
+        "'MlflowException(\"Missing required properties: {'id'}\")'"
+    )
+    assert (
+        _reason(MlflowException(said)) == f"{MODEL_REFUSED}: Missing required properties: {{'id'}}"
+    )

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 _MOST_SHOWN = 500
 #: MLflow shows the rows, and says in the end what is wrong with them.
 _REASON = re.compile(r".*\bError: ", re.DOTALL)
+# What is wrong with a nested value comes as the `repr` of another exception, in quotes.
+_NESTED = re.compile(r"""'?MlflowException\((['"])(.*)\1\)'?""", re.DOTALL)
 
 
 class PyfuncBatch:
@@ -399,6 +401,8 @@ def _values(payload: Payload) -> list[Any]:
 def _reason(error: Any) -> str:  # noqa: ANN401 - an MlflowException
     """Return what MLflow does not like, without the rows that it repeats."""
     reason = _REASON.sub("", str(error.message), count=1).strip()
+    if nested := _NESTED.fullmatch(reason):
+        reason = nested[2]
     return f"{MODEL_REFUSED}: {reason[:_MOST_SHOWN] or type(error).__name__}"
 
 
