@@ -260,6 +260,16 @@ def test_a_table_of_outcomes_is_known_by_its_ids(tmp_path: Path) -> None:
             None,
             {"request_id": "8", "truth": "red"},
         ]
+    file.write_text("request_id,outcome_id,time,truth,note\na,001,2026-01-05,6,\n")
+    said: list[str] = []
+    with open_lines(str(file), (), said.append) as lines:
+        assert [json.loads(line) for line in lines if line] == [
+            {"request_id": "a", "outcome_id": "001", "truth": 6}
+        ]
+    assert said == [
+        f"not used of `{file}`: `time`, `note`. The time of an outcome is when it arrives."
+    ]
+    file.write_text("request_id,row,price\n007,0,6\n")
     with open_lines(str(file)) as lines, pytest.raises(InvalidInputError, match="`truth`"):
         list(lines)
     file.write_text(HOUSES)

@@ -49,7 +49,7 @@ def test_a_reward_is_credited_to_its_arm(server: Server) -> None:
 def test_truths_by_row_meet_their_predictions(server: Server) -> None:
     reply = predict(server, rows=3)
     body = {"request_id": reply.request_id, "truth": [5, 6.5, "red"]}
-    reason = "prediction is a number, truth is text; use --reward exact"
+    reason = "prediction is a number, truth is text that is no number"
     assert server.post("/feedback", body).json == {
         "counts": {"accepted": 3},
         "warnings": [f"no reward can be derived: {reason}"],

@@ -25,8 +25,9 @@ _MALFORMED = "malformed"
 _IDS = frozenset({"request_id", "client_id"})
 #: Ids are texts, also where they look like numbers; `row` is a whole number.
 _OF_OUTCOMES = Signature(
-    columns=(*(Column(name, "string") for name in _IDS), Column("row", "long"))
+    columns=(*(Column(name, "string") for name in (*_IDS, "outcome_id")), Column("row", "long"))
 )
+_IN_TABLE = ("request_id", "client_id", "outcome_id", "row", "reward")
 _TAKEN = ("accepted", "unmatched", "duplicate", "late", "sent")
 
 
@@ -121,18 +122,25 @@ def has_outcomes(data: str) -> bool:
 
 
 @contextlib.contextmanager
-def open_lines(data: str, truth_columns: Sequence[str] = ()) -> Iterator[Iterable[bytes]]:
+def open_lines(
+    data: str, truth_columns: Sequence[str] = (), note: Callable[[str], None] = lambda _: None
+) -> Iterator[Iterable[bytes]]:
     """Open what `is_stream` says is a stream, or a table of outcomes.
 
     Args:
         data: The file, or `-` for standard input.
         truth_columns: Columns of a table with the label of each output; `truth` by default.
+        note: Called with what the user should know about the file.
 
     Raises:
         InvalidInputError: The file cannot be read, or has neither labels nor rewards.
     """
     if not is_stream(data):
-        yield _lines_of(read_path(Path(data), _OF_OUTCOMES), truth_columns or ("truth",), data)
+        table, labels = read_path(Path(data), _OF_OUTCOMES), truth_columns or ("truth",)
+        if unused := [name for name in table.names if name not in (*_IN_TABLE, *labels)]:
+            names = ", ".join(f"`{name}`" for name in unused)
+            note(f"not used of `{data}`: {names}. The time of an outcome is when it arrives.")
+        yield _lines_of(table, labels, data)
         return
     if data == "-":
         yield sys.stdin.buffer
@@ -155,7 +163,7 @@ def _lines_of(table: Table, truth_columns: Sequence[str], data: str) -> Iterator
             else f"`{data}` has no column `{absent[0]}`.",
             hint="`--truth-column NAME` names the column with the labels.",
         )
-    names = [name for name in (*_IDS, "row", "reward") if name in table.columns]
+    names = [name for name in _IN_TABLE if name in table.columns]
     several = len(truth_columns) > 1
     written = 0
     for row, line in enumerate(table.lines or range(1, len(table) + 1)):

@@ -29,15 +29,6 @@ _ONE = "One request"
 _SELDON = "Seldon Core v1"
 # Of a stream, so many refusals are shown one by one.
 _SHOWN = 10
-# Words of the protocol, as users read them.
-_FATES = {
-    "forged": "invalid id",
-    "misfit": "wrong number of values",
-    "no_outcome_id": "no outcome id",
-    "no_such_row": "no such row",
-    "not_allowed": "not allowed",
-    "out_of_range": "out of range",
-}
 
 
 @takes_remote(foreign=True)
@@ -325,7 +316,7 @@ def _send_stream(
 
     settings = load_settings(flags={"feedback.reward": reward or None})
     with (
-        open_lines(data, truth_columns) as lines,
+        open_lines(data, truth_columns, _warn) as lines,
         CountProgress("outcomes") as progress,
         telling(so_far.words),
     ):
@@ -385,7 +376,8 @@ def _render_played(out: Console, played: ReplayResult) -> None:
 
 
 def _render_counts(out: Console, counts: Mapping[str, int]) -> None:
-    words = [f"{_FATES.get(fate, fate)} {count:,}" for fate, count in sorted(counts.items())]
+    # The words of `--json` and of the documentation, which explains them.
+    words = [f"{fate} {count:,}" for fate, count in sorted(counts.items())]
     out.print("feedback: " + (", ".join(words) or "none"))
 
 

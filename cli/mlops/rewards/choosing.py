@@ -73,9 +73,14 @@ def fitting_reward(prediction: Answer, truth: Value, terms: Terms = NO_TERMS) ->
 
     >>> fitting_reward([0.1, 0.9], 1), fitting_reward("a", "b"), fitting_reward([3.0, 4.0], 1)
     ('log-loss', 'exact', '')
+    >>> fitting_reward(12.4, "12,5")
+    ''
     """
     if kind_of_answer(prediction) == "probabilities" and is_single(truth):
         return default_reward("probabilities")
+    if isinstance(truth, str) and kind_of_answer(prediction) == "number" and not _is_number(truth):
+        # `12,5` or a date: `exact` has a reward, and that is 0 whatever is answered.
+        return ""
     names: list[str] = [default_reward(kind_of_answer(prediction)), *list(REWARDS)]
     for name in names:
         reward = reward_called(name)
@@ -85,6 +90,14 @@ def fitting_reward(prediction: Answer, truth: Value, terms: Terms = NO_TERMS) ->
             continue
         return name
     return ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def no_reward(reason: str, instead: str) -> str:

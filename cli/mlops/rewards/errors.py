@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mlops.rewards.base import Answer, Floats, Reward, Terms
-from mlops.rewards.kinds import pair_of, pairs_of
+from mlops.rewards.kinds import is_single, pair_of, pairs_of
 
 _ERROR = (
     "minus the {} difference of prediction and truth, of several outputs their mean: 0 is perfect, "
@@ -28,7 +28,8 @@ def differences(prediction: Answer, truth: Answer) -> list[float]:
         pairs: Any = pairs_of(prediction, truth)
         found = [float(answer) - float(true) for answer, true in pairs]
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(pair_of(prediction, truth)) from None
+        text = isinstance(truth, str) and is_single(prediction)
+        raise ValueError(pair_of(prediction, truth) + " that is no number" * text) from None
     return [_finite(each) for each in found]
 
 
