@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops.deployment.plan import difference, make_plan
+from mlops.deployment.rewarding import settle_reward
 from mlops.spec.analysis import Analysis
 from mlops.spec.attribution import Attribution
 from mlops.spec.deployment import Arm, DeploymentSpec, Shadow
@@ -122,3 +123,14 @@ def test_the_same_model_by_another_word_is_the_same() -> None:
 def test_what_is_as_wanted_but_down_is_started() -> None:
     assert make_plan(AB, AB, running=False).kind == "start"
     assert make_plan(None, AB, running=False).kind == "create"
+
+
+@pytest.mark.parametrize(("reward", "notes"), [("given", 1), ("exact", 0), ("shop:profit", 0)])
+def test_a_guardrail_that_needs_labels_is_noted(reward: str, notes: int) -> None:
+    margins = (("squared-error", 0.05), ("errors", 0.01), ("reward", 0.1))
+    models = [replace(arm.model, remote="v2+http://host/v2/models/wine") for arm in AB.arms]
+    arms = tuple(replace(arm, model=its) for arm, its in zip(AB.arms, models, strict=True))
+    spec = replace(AB, arms=arms, reward=reward, analysis=Analysis(guardrails=margins))
+    said = [each for each in settle_reward(spec)[1] if "labels" in each]
+    assert len(said) == notes
+    assert all("`squared-error` needs labels" in each for each in said)

@@ -197,3 +197,9 @@ def test_a_wrong_guardrail_is_said(name: str, margin: float, said: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         check_guardrails([(name, margin)])
     assert said in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_a_figure_of_ones_own_is_guarded_as_the_reward() -> None:
+    with pytest.raises(InvalidInputError, match="`refund` is not a metric") as caught:
+        check_guardrails([("refund", 1.0)])
+    assert "--reward given --guardrail reward=MARGIN" in str(caught.value.hint)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlops.registry.answers import read_answer_kind
-from mlops.rewards import AnswerKind, reward_called
+from mlops.rewards import REWARDS, AnswerKind, reward_called
 from mlops.rewards.choosing import answers_in_words, default_reward, misfit
+from mlops.rewards.given import GIVEN
 from mlops.spec.deployment import DeploymentSpec
 
 
@@ -23,7 +24,19 @@ def settle_reward(spec: DeploymentSpec) -> tuple[DeploymentSpec, tuple[str, ...]
         spec = replace(spec, reward=default_reward(kind))
         said = f"the reward is `{spec.reward}`: the models answer {answers_in_words(kind)}"
         return spec, (said, *_misfits(spec, kinds))
-    return spec, _misfits(spec, kinds)
+    return spec, _misfits(spec, kinds) + _without_labels(spec)
+
+
+def _without_labels(spec: DeploymentSpec) -> tuple[str, ...]:
+    """Note guardrails that need labels, where clients send rewards and maybe nothing else."""
+    if spec.reward != GIVEN.name:
+        return ()
+    names = [name for name, _ in spec.analysis.guardrails if name in REWARDS]
+    return tuple(
+        f"the guardrail `{name}` needs labels: send `truth` with the rewards, or it stays undecided"
+        for name in names
+        if REWARDS.load(name).is_derived
+    )
 
 
 def _misfits(spec: DeploymentSpec, kinds: dict[str, AnswerKind]) -> tuple[str, ...]:

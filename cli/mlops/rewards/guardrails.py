@@ -26,7 +26,9 @@ def check_guardrails(declared: Iterable[tuple[str, float]]) -> None:
             raise InvalidInputError(
                 f"`{name}` is not a metric for a guardrail: `[report] guardrails` takes "
                 f"{one_of(known)}.",
-                hint=did_you_mean(name, known),
+                hint=did_you_mean(name, known)
+                or "A figure of your own is guarded where it is the reward that clients send: "
+                f"`--reward given --guardrail {OWN_REWARD}=MARGIN`.",
             )
         if not 0 < margin < math.inf:
             raise InvalidInputError(
