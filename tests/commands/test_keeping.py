@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -92,6 +93,11 @@ def test_nothing_has_to_be_remembered(wine_shop: Shop) -> None:
     assert stopped.code == 10
     assert "mlops start wine" in stopped.out
     assert wine_shop.run("status", "--wait", "0.1").code == 10
+    # Meanwhile somebody else may take its port: a start says how it comes up at another.
+    with socket.create_server(("127.0.0.1", port)):
+        taken = wine_shop.run("start", "--json")
+    assert (taken.code, taken.error["code"]) == (7, "conflict")
+    assert "`mlops deploy --name wine --port " in taken.error["hint"]
     up = wine_shop.ok("start", "--json").document
     assert (up["change"], up["revision"], up["url"]) == ("start", 3, url)
     assert wine_shop.state.launch.served.revision.spec == spec

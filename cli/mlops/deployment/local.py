@@ -291,9 +291,13 @@ def _check_free(
         by = f"your deployment `{other}`" if other else "another program"
         first = f"`mlops stop {other}`" if other else "Stop that program"
         free = _free_port(host, port, family)
+        # What was stopped may be coming back by `mlops start`, which keeps the port.
+        stopped = read_server_state(where) is not None
+        again = f"`mlops deploy --name {where.name} {option} {free}`"
+        other_port = again if stopped else f"add `{option} {free}`"
         raise ConflictError(
             f"Port {port} on {host}, which `{where.name}` should use, is taken by {by}.",
-            hint=f"{first}, or add `{option} {free}`: callers then need the new URL.",
+            hint=f"{first}, or {other_port}: callers then need the new URL.",
         ) from error
 
 
