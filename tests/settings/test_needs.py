@@ -10,7 +10,7 @@ import mlops
 
 ROOT = Path(mlops.__file__).parent
 #: Who may have all of it.
-_EDGE = ("__main__.py", "api.py", "commands", "settings", "workflows")
+_EDGE = ("__main__.py", "api", "commands", "settings", "workflows")
 
 
 def test_a_part_says_what_it_needs_of_the_settings() -> None:
