@@ -55,7 +55,8 @@ for gateway in ("istio", "ambassador"):
                 except TypeError as error:
                     one["error"] = str(error)
                     break
-                assert fed.success, fed.msg
+                # The second contradicts the first.
+                assert fed.success == (not again), fed.msg
                 meta = fed.response["meta"] if returned == "dict" else fed.response.meta
                 fates += list(meta["tags"] if returned == "dict" else meta.tags)
             said[f"{gateway} {payload} {returned}"] = {**one, "fates": fates}

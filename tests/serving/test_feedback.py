@@ -285,7 +285,23 @@ def test_seldon_feedback_of_many_rows(server: Server) -> None:
 def test_seldon_feedback_that_is_forged(server: Server) -> None:
     body = {"response": {"meta": {"puid": FORGED}}, "reward": 1}
     answer = server.post("/api/v1.0/feedback", body)
+    assert answer.status == 400
+    assert answer.json["status"]["status"] == "FAILURE"
     assert answer.json["meta"]["tags"] == {"forged": 1}
+
+
+def test_seldon_feedback_that_is_not_stored(server: Server) -> None:
+    body = {"response": {"meta": {"puid": "nobody's"}}, "reward": 1}
+    unknown = server.post("/api/v1.0/feedback", body)
+    assert (unknown.status, unknown.json["meta"]["tags"]) == (404, {"unknown": 1})
+    assert unknown.json["status"]["info"] == "no request has this client id"
+    # Seldon's executor fails a whole graph where a node of it answers otherwise.
+    assert server.post("/send-feedback", body).status == 200
+    answer = seldon_predict(server).json
+    first = server.post("/api/v1.0/feedback", {"response": answer, "reward": 1})
+    assert first.status == 200
+    other = server.post("/api/v1.0/feedback", {"response": answer, "reward": 0})
+    assert (other.status, other.json["meta"]["tags"]) == (409, {"conflict": 1})
 
 
 def test_seldon_nonsense_is_refused_in_seldons_words(server: Server) -> None:

@@ -97,14 +97,18 @@ class SeldonV1Codec:
         HTTP status as code, no reason and `FAILURE`, so clients must take either. This has the
         wrapper's code and reason, and the name `FAILURE`, which is protobuf's own JSON for 1.
         """
-        bad_data = http_status(error.kind) < 500
-        status = {
-            "code": -1,
-            "info": plain(error.message),
-            "reason": "MICROSERVICE_BAD_DATA" if bad_data else "MICROSERVICE_INTERNAL_ERROR",
-            "status": "FAILURE",
-        }
-        return Encoded(http_status(error.kind), write({"status": status}))
+        status = http_status(error.kind)
+        return Encoded(status, write({"status": failure(error.message, is_bad_data=status < 500)}))
+
+
+def failure(info: str, *, is_bad_data: bool) -> dict[str, Any]:
+    """Return the status of an answer that failed, as `encode_error` has it."""
+    return {
+        "code": -1,
+        "info": plain(info),
+        "reason": "MICROSERVICE_BAD_DATA" if is_bad_data else "MICROSERVICE_INTERNAL_ERROR",
+        "status": "FAILURE",
+    }
 
 
 def write_branch(response: InferenceResponse, request: InferenceRequest) -> Encoded:

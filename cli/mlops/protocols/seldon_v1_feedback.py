@@ -18,7 +18,7 @@ from typing import Any
 
 from mlops.protocols.base import Encoded, Outcome
 from mlops.protocols.json_body import kind_of, malformed, shown, write
-from mlops.protocols.seldon_v1 import REQUEST_ID_KEY, read_message_object
+from mlops.protocols.seldon_v1 import REQUEST_ID_KEY, failure, read_message_object
 from mlops.protocols.seldon_v1_truth import read_truths
 
 #: The form of the ids that the router mints; whether it minted this one is checked there.
@@ -66,10 +66,19 @@ def decode_feedback(
     return outcomes
 
 
-def encode_feedback(counts: Mapping[str, int]) -> Encoded:
-    """Write the wrapper's empty answer, with `counts` (accepted, duplicate, ...) as tags."""
-    answer = {"data": {"ndarray": []}, "meta": {"tags": dict(counts)}}
-    return Encoded(200, write(answer))
+def encode_feedback(counts: Mapping[str, int], http_status: int = 200, info: str = "") -> Encoded:
+    """Write the wrapper's empty answer, with `counts` (accepted, duplicate, ...) as tags.
+
+    Args:
+        counts: How many there are of each status.
+        http_status: Another than 200 for a single piece of feedback that was not stored: Seldon's
+            client then has `success = False`.
+        info: Why it was not.
+    """
+    answer: dict[str, Any] = {"data": {"ndarray": []}, "meta": {"tags": dict(counts)}}
+    if http_status != 200:
+        answer["status"] = failure(info, is_bad_data=http_status < 500)
+    return Encoded(http_status, write(answer))
 
 
 def _read_id(

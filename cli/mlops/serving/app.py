@@ -38,7 +38,7 @@ from mlops.serving.access.required_scopes import is_live_page, need_of
 from mlops.serving.browsers import Guard, form_type
 from mlops.serving.dataplane import Answer, DataPlane, Exchange
 from mlops.serving.explaining import Explainer, output_of
-from mlops.serving.feedback_service import REFUSALS, FeedbackService, counts, journal_fault
+from mlops.serving.feedback_service import REFUSALS, FeedbackService, journal_fault
 from mlops.serving.http_answers import (
     ALLOW,
     CLOSE,
@@ -382,7 +382,7 @@ class App:
         self, route: Route, body: bytes, headers: Mapping[str, str], grant: Grant
     ) -> Encoded:
         if route.protocol == "seldon-v1":
-            return await self._seldon_feedback(body, headers, grant)
+            return await self._seldon_feedback(route, body, headers, grant)
         return await self._own_feedback(body, headers, grant)
 
     async def _own_feedback(self, body: bytes, headers: Mapping[str, str], grant: Grant) -> Encoded:
@@ -412,16 +412,16 @@ class App:
         return Encoded(status, orjson.dumps(document))
 
     async def _seldon_feedback(
-        self, body: bytes, headers: Mapping[str, str], grant: Grant
+        self, route: Route, body: bytes, headers: Mapping[str, str], grant: Grant
     ) -> Encoded:
         from mlops.protocols.seldon_v1_feedback import decode_feedback, encode_feedback
 
         decode = partial(decode_feedback, in_graph=self._plane.live.in_graph)
         outcomes = await off_the_loop(len(body), decode, body, headers)
-        receipts = []
-        if outcomes:
-            receipts = await self._feedback_service.take(outcomes, self._writer, grant.key_id)
-        return encode_feedback(counts(receipts))
+        told = await self._feedback_service.answer(outcomes, self._writer, grant.key_id)
+        if not told.refused or route.node:
+            return encode_feedback(told.counts)
+        return encode_feedback(told.counts, REFUSALS[told.refused], told.problems[0].error)
 
     async def _explain(self, route: Route, body: bytes, headers: Mapping[str, str]) -> Encoded:
         live = self._plane.live

@@ -26,6 +26,7 @@ class Route:
         feedback: Whether it carries feedback rather than rows.
         score: Whether it asks all arms, outside of the statistics.
         explain: Whether it asks why the arms answer what they do.
+        node: Whether the executor of a graph asks; the whole graph fails where a node does.
         branch: Whether only the position of the arm is answered, for a graph that asks it itself.
     """
 
@@ -35,6 +36,7 @@ class Route:
     feedback: bool = False
     score: bool = False
     explain: bool = False
+    node: bool = False
     branch: bool = False
 
 
@@ -57,7 +59,7 @@ _NAMED = {
 _NODE = {
     "/predict": Route("seldon-v1"),
     "/route": Route("seldon-v1", branch=True),
-    "/send-feedback": Route("seldon-v1", feedback=True),
+    "/send-feedback": Route("seldon-v1", feedback=True, node=True),
 }
 _SCORE = {"/score": Route("mlops", score=True)}
 #: Every path that takes a POST from a client, as OpenAPI writes them.
