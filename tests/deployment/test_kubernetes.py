@@ -14,6 +14,7 @@ import yaml
 
 from mlops.deployment.targets.base import Rendered, RenderOptions
 from mlops.deployment.targets.kubernetes import Kubernetes
+from mlops.deployment.targets.names import labels_of
 from mlops.deployment.targets.own_image import DOCKERFILE, REQUIREMENTS, own_image
 from mlops.errors import InvalidInputError
 from mlops.serving.pod import read_config
@@ -197,6 +198,22 @@ def test_a_cost_matrix_that_fits_into_no_config_map_is_refused() -> None:
     assert len(text) < 1024 * 1024
     document = json.loads(yaml.safe_load(text)["data"]["revision.json"])
     assert len(document["spec"]["costs"]) == len(fits.costs)
+
+
+def test_arms_that_differ_in_spelling_have_one_name_each_whatever_their_order() -> None:
+    arms = [replace(arm, weight=0.5) for arm in spec(0.5, 0.5).arms]
+    odd, plain = replace(arms[0], name="Old_Model.v1"), replace(arms[1], name="old-model-v1")
+    for order in ((odd, plain), (plain, odd)):
+        given = DeploymentSpec("wine", order)
+        assert labels_of(given) == {
+            "Old_Model.v1": "old-model-v1-2",
+            "old-model-v1": "old-model-v1",
+        }
+        notes = "\n".join(Kubernetes().render(given, RenderOptions()).notes)
+        assert "`Old_Model.v1` is called `old-model-v1-2` in the cluster" in notes
+    assert "in the cluster, as" not in "\n".join(
+        Kubernetes().render(spec(0.5, 0.5), RenderOptions()).notes
+    )
 
 
 def test_who_moves_a_ramp_is_said() -> None:

@@ -282,6 +282,14 @@ def test_weights_become_shares(ready_folder: Path) -> None:
     assert [(shadow.name, shadow.share) for shadow in spec.shadows] == [("b-x-2", 0.05)]
 
 
+def test_names_are_checked_before_models_are_looked_up(ready_folder: Path) -> None:
+    settings = load_settings(ready_folder, environ={})
+    with pytest.raises(InvalidInputError) as caught:
+        make_spec(settings, wanted(("a b", "missing", 1), ("c", "missing", 1), name="Wine"))
+    assert "the name `Wine` must have 1 to 63 lower-case letters" in caught.value.message
+    assert "`a b` cannot be an arm's name, which has 1 to 63 letters" in caught.value.message
+
+
 def test_an_endpoint_is_a_model(ready_folder: Path) -> None:
     settings = load_settings(ready_folder, environ={})
     request = wanted(("", "v2+http://h/v2/models/wine/infer#token=T", None))

@@ -139,7 +139,7 @@ def test_nodes_are_unique_dns_labels(names: list[str]) -> None:
     ("names", "nodes"),
     [
         (("modelA", "modelB"), ("model-a", "model-b")),
-        (("wine_1", "wine.1"), ("wine-1", "wine-1-2")),
+        (("wine_1", "wine.1"), ("wine-1-2", "wine-1")),
         (("ab", "seldon-container-engine"), ("ab-2", "seldon-container-engine-2")),
         (("m", "m-model-initializer"), ("m", "m-m")),
     ],

@@ -86,7 +86,8 @@ def test_ambassador_would_give_an_idle_arm_its_share() -> None:
 
 
 def test_a_secret_has_a_name_and_not_a_value() -> None:
-    message, _ = refusal(ab(), stock(env_secret="AWS_KEY=abc"))
+    message, hint = refusal(ab(), stock(env_secret="AWS_KEY=abc"))
+    assert "lower-case letters, digits, `-` and `.`" in hint
     assert "cannot be the name of an object" in message
     assert "abc" not in message
 

@@ -18,7 +18,7 @@ from mlops.rewards.guardrails import check_guardrails
 from mlops.rewards.own import load_reward
 from mlops.runtimes import AUTO, RUNTIMES
 from mlops.settings.needs import RolloutSettings
-from mlops.spec.deployment import Arm, DeploymentSpec, Shadow, check
+from mlops.spec.deployment import Arm, DeploymentSpec, Shadow, check, check_names
 from mlops.spec.model import ModelVersion
 from mlops.spec.ramp import Ramp, describe_ramp
 
@@ -51,8 +51,10 @@ def make_spec(
             "-> cost.",
         )
     wanted: list[ArmRequest | ShadowRequest] = [*request.arms, *request.shadows]
+    given = [each.name for each in wanted if each.name]
+    _check_twice(given)
+    check_names(request.name, given)
     models = _models(settings, wanted, pin)
-    _check_names([each.name for each in wanted if each.name])
     names = arm_names([each.name for each in wanted], models, request.live)
     n = len(request.arms)
     percents = [shadow.percent / 100 for shadow in request.shadows]
@@ -139,7 +141,7 @@ def _kept_shadows(
     )
 
 
-def _check_names(given: Sequence[str]) -> None:
+def _check_twice(given: Sequence[str]) -> None:
     """Names made from references are numbered if they coincide; a user's are not changed."""
     twice = sorted({name for name in given if given.count(name) > 1})
     if twice:

@@ -30,6 +30,14 @@ _MAX_NAME = 63
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _ARM = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_NAME_FAULT = (
+    "the name `{}` must have 1 to 63 lower-case letters, digits or `-`, and begin and end with a "
+    "letter or a digit"
+)
+_ARM_FAULT = (
+    "`{}` cannot be an arm's name, which has 1 to 63 letters, digits, `.`, `_` or `-`, and begins "
+    "and ends with a letter or a digit"
+)
 _STICKY = re.compile(r"(header|field):\S+")
 
 
@@ -201,7 +209,7 @@ def check(spec: DeploymentSpec) -> DeploymentSpec:
     """
     faults = []
     if not _NAME.fullmatch(spec.name):
-        faults.append(f"the name `{spec.name}` must have 1 to 63 lower-case letters, digits or `-`")
+        faults.append(_NAME_FAULT.format(spec.name))
     if not 1 <= len(spec.arms) <= MAX_ARMS:
         faults.append(f"there must be 1 to {MAX_ARMS} arms, not {len(spec.arms)}")
     faults += _name_faults(spec)
@@ -237,6 +245,22 @@ def check(spec: DeploymentSpec) -> DeploymentSpec:
     return spec
 
 
+def check_names(name: str, arms: Sequence[str]) -> None:
+    """Refuse names that `check` would, before any model is looked up.
+
+    Args:
+        name: Of the deployment.
+        arms: Of arms and shadows, as far as they are given.
+
+    Raises:
+        InvalidInputError: Some cannot be; all are named.
+    """
+    faults = [_NAME_FAULT.format(name)] if not _NAME.fullmatch(name) else []
+    faults += [_ARM_FAULT.format(arm) for arm in arms if not _ARM.fullmatch(arm)]
+    if faults:
+        raise InvalidInputError(f"This cannot be deployed: {'; '.join(faults)}.")
+
+
 def _ramp_faults(spec: DeploymentSpec) -> list[str]:
     if spec.ramp is None:
         return []
@@ -270,7 +294,7 @@ def _name_faults(spec: DeploymentSpec) -> list[str]:
     who = {name: "arms" if arms.count(name) > 1 else "arms or shadows" for name in twice}
     return [
         *(f"two {who[name]} are called `{name}`" for name in twice),
-        *(f"`{name}` cannot be an arm's name" for name in names if not _ARM.fullmatch(name)),
+        *(_ARM_FAULT.format(name) for name in names if not _ARM.fullmatch(name)),
     ]
 
 

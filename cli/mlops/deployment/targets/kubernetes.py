@@ -22,7 +22,13 @@ from mlops.deployment.rollouts import ROLLOUTS, rollout_files
 from mlops.deployment.targets import egress, pods, sources
 from mlops.deployment.targets.base import Platform, Refusal, Rendered, RenderOptions, refuse
 from mlops.deployment.targets.egress import ModelServers
-from mlops.deployment.targets.names import MAX_NAME, begins_with_letter, labels_of, models_of
+from mlops.deployment.targets.names import (
+    MAX_NAME,
+    begins_with_letter,
+    label_notes,
+    labels_of,
+    models_of,
+)
 from mlops.deployment.targets.own_image import own_image
 from mlops.deployment.yaml_templates import render_template
 from mlops.linting.rules.general import MAX_DATA
@@ -377,6 +383,9 @@ def notes(
             f"{options.kubernetes.grpc_port} of the Service, inside the cluster; a GRPCRoute or an "
             "Ingress of your own can lead there."
         )
+    if behind is None:
+        # Where the server is in front, the platform's own notes have them.
+        yield from label_notes(spec)
     if spec.ramp is not None:
         yield from _who_moves(spec, spec.ramp, options)
     if not options.postgresql:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from mlops.spec.deployment import DeploymentSpec, unique_names
 from mlops.spec.model import ModelVersion
@@ -31,13 +31,27 @@ def models_of(spec: DeploymentSpec) -> dict[str, ModelVersion]:
 def labels_of(spec: DeploymentSpec, taken: Iterable[str] = ()) -> dict[str, str]:
     """Name arms and shadows as DNS labels, unique among each other and what is `taken`.
 
+    Of names that differ in spelling only, one that is a label keeps it, whatever their order.
+
     Returns:
         Name of the arm or shadow to its label, in the spec's order.
     """
     names = list(models_of(spec))
     before = list(taken)
-    labels = unique_names([*before, *(dns_label(name) for name in names)])[len(before) :]
-    return dict(zip(names, labels, strict=True))
+    ordered = sorted(names, key=lambda name: (dns_label(name) != name, name))
+    labels = unique_names([*before, *(dns_label(name) for name in ordered)])[len(before) :]
+    found = dict(zip(ordered, labels, strict=True))
+    return {name: found[name] for name in names}
+
+
+def label_notes(spec: DeploymentSpec) -> Iterator[str]:
+    """Say how arms and shadows are called whose names differ in spelling only."""
+    for name, label in labels_of(spec).items():
+        if label != dns_label(name):
+            yield (
+                f"`{name}` is called `{label}` in the cluster, as `{dns_label(name)}` is another "
+                "arm's or shadow's name there."
+            )
 
 
 def begins_with_letter(name: str) -> bool:

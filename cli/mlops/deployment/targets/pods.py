@@ -58,12 +58,16 @@ def image(setting: str, value: str) -> Iterator[Refusal]:
 
 
 def object_names(*settings: tuple[str, str]) -> Iterator[Refusal]:
-    """Refuse settings that name objects and hold something else, such as a secret's value."""
+    """Refuse settings that name objects and hold something else, such as a secret's value.
+
+    So the value is not quoted.
+    """
     for setting, value in settings:
         if value and not _OBJECT.fullmatch(value):
             yield Refusal(
                 f"`{setting}` cannot be the name of an object",
-                "Name the object; what a Secret holds never goes into a manifest.",
+                "Name the object, in lower-case letters, digits, `-` and `.`; what a Secret holds "
+                "never goes into a manifest.",
             )
 
 

@@ -21,7 +21,7 @@ from mlops.deployment.targets.apportionment import finest, too_small
 from mlops.deployment.targets.base import Platform, Refusal, Rendered, RenderOptions, refuse
 from mlops.deployment.targets.egress import ModelServers
 from mlops.deployment.targets.kubernetes import kustomization
-from mlops.deployment.targets.names import MAX_NAME, labels_of
+from mlops.deployment.targets.names import MAX_NAME, label_notes, labels_of
 from mlops.deployment.yaml_templates import render_template
 from mlops.spec.deployment import DeploymentSpec, check
 from mlops.spec.model import ModelVersion
@@ -238,6 +238,7 @@ def _notes(spec: DeploymentSpec, options: RenderOptions, image: str) -> Iterator
     yield platform.licence_note("Seldon Core", options.seldon2.version, LAST_APACHE)
     yield from platform.image_notes(spec, options, image)
     yield from platform.request_log_notes(spec, options)
+    yield from label_notes(spec)
     if not options.cluster.storage_secret:
         yield (
             "Models are fetched with what the runtime was set up with, public gs:// by default. "

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from mlops.deployment.targets import platform
 from mlops.deployment.targets.base import RenderOptions
 from mlops.deployment.targets.kserve.arms import arms_of, places_graph, split_of
+from mlops.deployment.targets.names import label_notes
 from mlops.deployment.targets.own_image import OwnImage
 from mlops.spec.deployment import DeploymentSpec
 
@@ -21,6 +22,7 @@ def notes(
     else:
         yield from platform.image_notes(spec, options, image)
     yield from platform.request_log_notes(spec, options)
+    yield from label_notes(spec)
     if not options.cluster.service_account and not options.cluster.storage_secret:
         yield (
             "KServe fetches the models without credentials. Name a Secret (`storage_secret` of "

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from mlops.deployment.targets import platform, rclone, router
 from mlops.deployment.targets.base import RenderOptions
+from mlops.deployment.targets.names import label_notes
 from mlops.deployment.targets.own_image import OwnImage
 from mlops.deployment.targets.seldon.graph import by_gateway, in_graph, learns, ratio_a, server_of
 from mlops.rewards import reward_called
@@ -27,6 +28,7 @@ def notes(
     else:
         yield from _prepackaged_notes(spec, options)
     yield from platform.request_log_notes(spec, options)
+    yield from label_notes(spec)
     secret = options.seldon.env_secret or options.cluster.storage_secret
     fetched = (model.source for model in spec.models if router.is_on_platform(model))
     yield from rclone.notes(fetched, secret)
