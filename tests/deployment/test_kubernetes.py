@@ -326,6 +326,15 @@ def test_the_image_has_what_the_models_were_trained_with() -> None:
     assert "--image" in notes
 
 
+def test_what_a_package_only_tries_to_import_is_not_in_the_image() -> None:
+    listed = ("pytest==9.0.0", "scikit-learn==1.8.0")
+    _, requirements, _ = image(details(requirements=listed))
+    assert "pytest==" not in requirements
+    assert "# pytest is left out: scikit-learn imports it" in requirements
+    # Of a model of no such package it may be the model's own.
+    assert "pytest==9.0.0\n" in image(details(requirements=listed[:1]))[1]
+
+
 def test_of_two_versions_the_newer_is_installed_and_it_is_said() -> None:
     _, requirements, notes = image(
         details(), details(requirements=("scikit-learn==1.7.0", "scikit_learn==1.7.0"))

@@ -48,3 +48,12 @@ def test_another_python_is_a_difference_and_no_conflict(tmp_path: Path) -> None:
     found = differences(tmp_path, {"flavors": {"python_function": {"python_version": "3.7.1"}}})
     assert str(found[0]).startswith("minor: python trained with 3.7.1, serving with 3.")
     assert conflicts(found) == ()
+
+
+def test_what_another_package_only_tries_to_import_is_no_difference(tmp_path: Path) -> None:
+    lines = [f"pytest=={_bumped('pytest', 0)}", f"scikit-learn=={version('scikit-learn')}"]
+    (tmp_path / "requirements.txt").write_text("\n".join(lines))
+    assert differences(tmp_path, {}) == []
+    # Without the other it is the model's own.
+    (tmp_path / "requirements.txt").write_text(lines[0])
+    assert [each.name for each in differences(tmp_path, {})] == ["pytest"]

@@ -12,7 +12,6 @@ import pytest
 
 from mlops.errors import RemoteError
 from mlops.journal.outage import OutageLog
-from mlops.serving import epochs
 from mlops.serving.epochs import follow_epochs
 from mlops.serving.revision import load_revision
 from tests.serving.server import served
@@ -50,7 +49,7 @@ def test_it_is_logged_once_and_asked_less_often(
     async def follow() -> None:
         journal: Any = _Away(6, asyncio.get_running_loop())
         with monkeypatch.context() as patched:
-            patched.setattr(epochs.asyncio, "sleep", noted)
+            patched.setattr(asyncio, "sleep", noted)
             task = asyncio.create_task(
                 follow_epochs(journal, lambda: live, lambda _: None, OutageLog())
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +20,9 @@ _SIZES: tuple[Size, ...] = ("missing", "major", "minor", "patch")
 _HARMLESS = re.compile(r"python|mlflow(-skinny|-tracing)?|pip|setuptools|wheel", re.IGNORECASE)
 # scikit-learn: "loading an estimator across versions is entirely unsupported".
 _EXACT_MINOR = ("scikit-learn",)
+#: Packages that MLflow lists only because another tries to import them, and that other. See
+#: `sklearn/utils/_testing.py`.
+TRIED_BY = {"pytest": "scikit-learn"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,18 @@ class Difference:
         return self.size in ("missing", "major")
 
 
+def optional(names: Iterable[str]) -> frozenset[str]:
+    """Return those of a model's packages that it does not need: another tries to import them.
+
+    >>> sorted(optional(["pytest", "scikit-learn"]))
+    ['pytest']
+    >>> optional(["pytest"])
+    frozenset()
+    """
+    found = frozenset(names)
+    return frozenset(name for name in found if TRIED_BY.get(name) in found)
+
+
 def conflicts(found: Sequence[Difference]) -> tuple[Difference, ...]:
     """Return those differences for which a model should have an environment of its own."""
     return tuple(each for each in found if each.is_conflict)
@@ -77,6 +92,8 @@ def differences(path: Path, mlmodel: Mapping[str, Any]) -> list[Difference]:
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     for line in lines:
         found += _requirement(line)
+    unneeded = optional(line.partition("==")[0].strip() for line in lines)
+    found = [each for each in found if each.name not in unneeded]
     return sorted(found, key=lambda each: _SIZES.index(each.size))
 
 

@@ -19,6 +19,7 @@ from mlops.deployment.targets.base import RenderOptions
 from mlops.deployment.targets.names import models_of
 from mlops.deployment.yaml_templates import render_template
 from mlops.registry.details import Details
+from mlops.runtimes.requirements import TRIED_BY, optional
 from mlops.spec.deployment import DeploymentSpec
 
 DOCKERFILE = "Dockerfile"
@@ -158,7 +159,12 @@ def _extras(options: RenderOptions) -> list[str]:
 def _requirements(pins: Mapping[str, Requirement], extras: Sequence[str]) -> str:
     extra = f"[{','.join(extras)}]" if extras else ""
     lines = [f"mlops-loop{extra}=={__version__}"]
-    lines += [str(pins[name]) for name in sorted(pins) if name != "mlops-loop"]
+    unneeded = optional(pins)
+    lines += [str(pins[name]) for name in sorted(pins) if name not in {"mlops-loop", *unneeded}]
+    lines += [
+        f"# {name} is left out: {TRIED_BY[name]} imports it only where it is installed."
+        for name in sorted(unneeded)
+    ]
     return "# Rendered by `mlops deploy`; rendering again overwrites this file.\n" + "".join(
         f"{line}\n" for line in lines
     )
