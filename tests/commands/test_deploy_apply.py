@@ -278,6 +278,12 @@ def test_what_is_not_ours_stays(cluster_shop: Shop, namespace: Namespace) -> Non
     lacking = cluster_shop.run(*APPLY, "--json")
     assert lacking.code == 5
     assert "does not have: Secret/wine-db" in lacking.error["message"]
+    assert cluster_shop.run(*APPLY, "--dry-run", "--json").error == lacking.error
+    planned = cluster_shop.run(*APPLY, "--dry-run")
+    assert planned.code == 5
+    # The plan first.
+    told = planned.err.index("will be updated"), planned.err.index("does not have: Secret/wine-db")
+    assert told == tuple(sorted(told))
     secret = {"metadata": {"name": "wine-db"}, "stringData": {"url": "postgresql://u:hunter2@h/d"}}
     namespace.ask("POST", "/api/v1/namespaces/{}/secrets", secret)
     moved = cluster_shop.ok(*APPLY)

@@ -54,9 +54,18 @@ def show_plan(out: Console, planned: ToApply) -> None:
 
 
 def show_unchanged(planned: ToApply, *, as_json: bool, whole: bool) -> None:
-    """Show what a dry run found: the difference of each object."""
-    plan = planned.plan
+    """Show what a dry run found: the difference of each object, and what would stop it.
+
+    Raises:
+        NotFoundError: Pods would wait for what is not there.
+    """
+    plan, fault = planned.plan, planned.prepared.fault
+    if fault is not None and as_json:
+        # One document: that of the error.
+        raise fault
     show({"plan": _planned(plan)}, as_json=as_json, render=lambda out: _render_diff(out, plan))
+    if fault is not None:
+        raise fault
 
 
 def show_done(result: Applied, *, as_json: bool, whole: bool) -> None:

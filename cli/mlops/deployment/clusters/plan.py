@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,7 +18,7 @@ from mlops.deployment.clusters.connection import here
 from mlops.deployment.clusters.manifests import Manifests, parsed
 from mlops.deployment.clusters.options import differences, kept
 from mlops.deployment.clusters.ownership import check_place, check_strangers
-from mlops.deployment.clusters.prerequisites import check_namespace, check_references, key_secret
+from mlops.deployment.clusters.prerequisites import check_namespace, key_secret, lacking
 from mlops.deployment.clusters.recovery import mend
 from mlops.deployment.ledgers import newest, open_ledger
 from mlops.deployment.manifests import render_checked
@@ -26,6 +26,7 @@ from mlops.deployment.plan import difference
 from mlops.deployment.targets import RenderOptions, platform_of
 from mlops.deployment.targets.base import option
 from mlops.deployment.targets.contract import Say
+from mlops.errors import NotFoundError
 from mlops.registry.ledger import Entry, Ledger
 from mlops.settings.needs import RolloutSettings
 from mlops.spec.deployment import DeploymentSpec
@@ -69,12 +70,14 @@ class Prepared:
         manifests: What is to be applied.
         newest: Newest settled revision number in the ledger when it was made, 0 for none.
         live: Live revision number then, 0 for none.
+        fault: Why a dry run's plan could not be carried out; None for one that can.
     """
 
     plan: ClusterPlan
     manifests: Manifests
     newest: int
     live: int
+    fault: NotFoundError | None = None
 
 
 def prepare(
@@ -120,12 +123,14 @@ def prepare(
     check_namespace(cluster)
     number, lines, manifests = _candidate(ledger, live, where, spec, options, anew)
     require_kinds(cluster, tuple(manifests.final), _groups(target, manifests.options))
-    check_references(
+    fault = lacking(
         cluster,
         manifests.final.values(),
         key_secret(target, spec, manifests.options),
-        manifests.rendered.before_apply,
+        (*manifests.rendered.before_apply, *_store_secret(target, cluster, manifests.options)),
     )
+    if fault is not None and not dry_run:
+        raise fault
     earlier = _since(ledger, live, where)
     if not force:
         check_strangers(cluster, ledger, earlier, manifests.final, where)
@@ -148,7 +153,17 @@ def prepare(
         place=place,
         objects=(*found, *gone),
     )
-    return Prepared(plan, manifests, newest(ledger), live.number if live else 0)
+    return Prepared(plan, manifests, newest(ledger), live.number if live else 0, fault)
+
+
+def _store_secret(target: str, cluster: Cluster, options: RenderOptions) -> Iterator[str]:
+    """Yield the command that makes the Secret of the artifact store, where one is named."""
+    name = options.cluster.storage_secret
+    if name:
+        yield (
+            f"mlops stores secret --for {target} --name {name} --namespace {cluster.namespace} "
+            "--with-values | kubectl apply -f -"
+        )
 
 
 def _candidate(

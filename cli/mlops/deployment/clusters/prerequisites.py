@@ -94,13 +94,13 @@ def key_secret(target: str, spec: DeploymentSpec, options: RenderOptions) -> Obj
     return ObjectRef("v1", "Secret", f"{spec.name}-mlops")
 
 
-def check_references(
+def lacking(
     cluster: Cluster,
     manifests: Iterable[Manifest],
     ours: ObjectRef | None,
     commands: Iterable[str],
-) -> None:
-    """Check that Secrets and ServiceAccounts exist which pods would wait for.
+) -> NotFoundError | None:
+    """Return an error about Secrets and ServiceAccounts that pods would wait for; None without any.
 
     Their content is not read.
 
@@ -109,26 +109,23 @@ def check_references(
         manifests: What names them.
         ours: The Secret that mlops creates.
         commands: Commands that would make some of them.
-
-    Raises:
-        NotFoundError: Some do not exist; all are named.
     """
     manifests = list(manifests)
     made = {ref_of(each) for each in manifests}
     needed = dict.fromkeys(ref for each in manifests for ref in _references(each))
-    lacking = [
+    missing = [
         ref for ref in needed if ref not in made and ref != ours and not _exists(cluster, ref)
     ]
-    if not lacking:
-        return
+    if not missing:
+        return None
     hints = [
         command
         for command in commands
-        if any(f" {ref.name} " in command and ref.kind == "Secret" for ref in lacking)
+        if any(f" {ref.name} " in command and ref.kind == "Secret" for ref in missing)
     ]
-    raise NotFoundError(
+    return NotFoundError(
         f"Pods would wait for what namespace `{cluster.namespace}` does not have: "
-        f"{', '.join(map(str, lacking))}.",
+        f"{', '.join(map(str, missing))}.",
         hint="\n".join(f"`{each}`" for each in hints)
         or "`mlops stores secret` prints the Secret of an artifact store in a platform's form.",
     )
