@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
+from mlops.deployment.manifests import render_options
 from mlops.deployment.targets.base import Rendered, RenderOptions
 from mlops.deployment.targets.kubernetes import Kubernetes
 from mlops.deployment.targets.names import labels_of
 from mlops.deployment.targets.own_image import DOCKERFILE, REQUIREMENTS, own_image
 from mlops.errors import InvalidInputError
 from mlops.serving.pod import read_config
+from mlops.settings import load_settings
 from mlops.spec.deployment import DeploymentSpec
 from tests.deployment.matrix import options
 from tests.deployment.specs import details, known, model, ramped, spec
@@ -216,6 +218,26 @@ def test_arms_that_differ_in_spelling_have_one_name_each_whatever_their_order() 
     )
 
 
+def test_an_ingress_has_a_certificate_or_it_is_said() -> None:
+    for secret in ("", "wine-tls"):
+        given = options("kubernetes", host="wine.example.com", tls_secret=secret)
+        made = Kubernetes().render(spec(1.0), given)
+        tls = yaml.safe_load(made.files["ingress.yaml"])["spec"].get("tls")
+        assert tls == ([{"hosts": ["wine.example.com"], "secretName": secret}] if secret else None)
+        assert any("travel in the clear" in note for note in made.notes) == (not secret)
+
+
+def test_the_endpoint_of_the_environment_is_in_the_network_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("MLOPS_ARTIFACTS_ROOT", "MLFLOW_S3_ENDPOINT_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", "http://minio.storage:9123")
+    given = render_options(load_settings(tmp_path))
+    made = Kubernetes().render(spec(1.0), given)
+    assert "port: 9123" in made.files["networkpolicy.yaml"]
+
+
 def test_who_moves_a_ramp_is_said() -> None:
     canary = ramped(spec(0.95, 0.05), auto=True)
     applied = "\n".join(Kubernetes().render(canary, RenderOptions()).notes)
@@ -249,6 +271,7 @@ def test_a_config_map_is_named_after_its_content() -> None:
         ({"volume": "lots"}, "`kubernetes.volume` is `lots`"),
         ({"gateway": "public"}, "`kubernetes.gateway` is `public`"),
         ({"gateway": "edge/public"}, "a Gateway is named and no host"),
+        ({"tls_secret": "wine-tls"}, "is the certificate of an Ingress, and there is none"),
         ({"host": "-"}, "`kubernetes.host` is `-`"),
         ({"replicas": 5, "max_replicas": 2}, "is 5, more than the 2"),
         ({"cluster_memory": "1 GB"}, "`cluster.memory` is `1 GB`"),

@@ -12,6 +12,8 @@ from mlops.deployment.targets.base import option
 from mlops.errors import InvalidInputError
 from mlops.linting import Context, lint
 from mlops.linting.lint import errors
+from mlops.registry.stores.access import access_for
+from mlops.registry.stores.base import parse_location
 from mlops.settings.needs import RolloutSettings
 from mlops.settings.schema import SECTIONS, watched
 from mlops.settings.secrets import without_credentials
@@ -64,9 +66,18 @@ def render_options(settings: RolloutSettings) -> RenderOptions:
         tracking_uri=tracking
         if tracking.startswith("http") and tracking == without_credentials(tracking)
         else "",
-        endpoint_url=settings.artifacts.endpoint_url,
+        endpoint_url=settings.artifacts.endpoint_url or _endpoint_of_s3(settings),
         **{name: getattr(settings, name) for name in _SECTIONS},
     )
+
+
+def _endpoint_of_s3(settings: RolloutSettings) -> str:
+    """Return the server of S3 that this machine reaches, where the project's root is a folder.
+
+    The settings read its variable only where the root is in S3; models may be there anyway.
+    """
+    is_folder = parse_location(settings.artifact_root).scheme == "file"
+    return access_for("s3", settings).endpoint if is_folder else ""
 
 
 def versions(target: str, options: RenderOptions) -> dict[str, str]:

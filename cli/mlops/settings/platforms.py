@@ -74,6 +74,9 @@ class KubernetesSettings:
     host: str = setting("", "host name for calls from outside the cluster; empty: none")
     gateway: str = setting("", "NAMESPACE/NAME of a Gateway for `host`; empty: an Ingress")
     ingress_class: str = setting("", "class of that Ingress; empty: the cluster's default")
+    tls_secret: str = setting(
+        "", "Secret with the certificate of that Ingress; empty: TLS is left to its controller"
+    )
     allow_from: tuple[str, ...] = setting((), "namespaces that may call beside our own")
     grpc_port: int = setting(
         0, "port of the Service for gRPC, beside 80 for HTTP; 0: no gRPC", high=MAX_PORT

@@ -23,6 +23,7 @@ _BESIDE = (
 _LATER = (
     *("workers", "endpoint_url", "sinks", "hashed", "dropped", "watch_changed", "season"),
     *("cluster.image_pull_secrets", "cluster.node_selector", "cluster.tolerations"),
+    "kubernetes.tls_secret",
 )
 
 

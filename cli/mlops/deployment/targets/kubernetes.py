@@ -201,6 +201,7 @@ def server_values(spec: DeploymentSpec, options: RenderOptions, image: str) -> d
         "host": own.host,
         "gateway": {"namespace": gateway[1], "name": gateway[2]} if gateway else None,
         "ingress_class": own.ingress_class,
+        "tls_secret": own.tls_secret,
         "grpc_port": own.grpc_port,
         "grpc_target": _GRPC_PORT,
     }
@@ -338,6 +339,11 @@ def setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
         yield Refusal(f"`kubernetes.host` is `{own.host}`", "Write a host name.")
     if own.gateway and not own.host:
         yield Refusal("a Gateway is named and no host", "Set `host` of `[kubernetes]` too.")
+    if own.tls_secret and (own.gateway or not own.host):
+        yield Refusal(
+            "`kubernetes.tls_secret` is the certificate of an Ingress, and there is none",
+            "Set `host` of `[kubernetes]`, without `gateway`: a Gateway has its own certificates.",
+        )
     if own.grpc_port == _HTTP_PORT:
         yield Refusal(
             f"`kubernetes.grpc_port` is {own.grpc_port}",
@@ -353,6 +359,7 @@ def setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
         ("kubernetes.key_secret", own.key_secret),
         ("kubernetes.keys_secret", own.keys_secret),
         ("kubernetes.journal_secret", own.journal_secret),
+        ("kubernetes.tls_secret", own.tls_secret),
         *(("kubernetes.allow_from", namespace) for namespace in own.allow_from),
     )
     yield from egress.refusals(options)
@@ -414,12 +421,17 @@ def notes(
         )
     yield _who_may_call(spec, options)
     if options.kubernetes.host and not options.kubernetes.gateway:
-        yield (
-            "The namespace of the Ingress controller must be in `allow_from` of `[kubernetes]`, or "
-            "the NetworkPolicy keeps it out."
-            if not options.kubernetes.allow_from
-            else "TLS is left to your Ingress controller."
-        )
+        if not options.kubernetes.allow_from:
+            yield (
+                "The namespace of the Ingress controller must be in `allow_from` of "
+                "`[kubernetes]`, or the NetworkPolicy keeps it out."
+            )
+        if not options.kubernetes.tls_secret:
+            yield (
+                "The Ingress names no certificate: unless its controller has one for "
+                f"`{options.kubernetes.host}`, tokens and rows travel in the clear. `tls_secret` "
+                "of `[kubernetes]` names a Secret with one."
+            )
 
 
 def _who_moves(spec: DeploymentSpec, ramp: Ramp, options: RenderOptions) -> Iterator[str]:
