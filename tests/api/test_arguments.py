@@ -11,6 +11,7 @@ import pytest
 import mlops
 from mlops.api.phases import on_phase
 from mlops.errors import MlopsError, UsageError
+from mlops.training.sweep import SweepResult
 from tests.fixtures_deployment import open_shop
 from tests.fixtures_training import TrainedWine
 
@@ -119,3 +120,22 @@ def test_what_is_public_is_offered() -> None:
     for name in public:
         assert name in mlops.__doc__
         assert "See the module" not in (getattr(mlops, name).__doc__ or "")
+
+
+def test_a_sweep_says_which_trial_ended(trained_wine: TrainedWine, tmp_path: Path) -> None:
+    opened = open_shop(trained_wine, tmp_path / "wine")
+    phases: list[str] = []
+    found = mlops.train(
+        opened.folder,
+        parameters={"alpha": [0.1, 1]},
+        sweep=mlops.SweepOptions(best=True, metric="rmse"),
+        alias="best",
+        progress=phases.append,
+    )
+    assert isinstance(found, SweepResult)
+    assert found.best is not None
+    assert found.alias == "best"
+    assert len(repr(found)) < 300
+    assert [phase for phase in phases if phase.startswith("trial ")] == [
+        f"trial {trial.number} {trial.name}: complete" for trial in found.trials
+    ]

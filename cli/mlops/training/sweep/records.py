@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlops.spec.model import ModelVersion
+from mlops.spec.short_repr import short_repr
 from mlops.training.environment import Difference
 from mlops.training.search_space import Axis
 
@@ -180,6 +181,16 @@ class SweepResult:
     html: Path | None
     environment: tuple[Difference, ...]
     next_commands: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return short_repr(
+            self,
+            run_id=self.run_id,
+            trials=len(self.trials),
+            best=self.best.name if self.best else None,
+            model=self.model.label if self.model else None,
+            alias=self.alias,
+        )
 
     @property
     def failed(self) -> bool:
