@@ -119,8 +119,8 @@ def test_a_journal_that_goes_away_and_comes_back(
         page = server.get("/ui/requests").body.decode()
         assert AWAY in page
         # Where it is, is for the log and for commands on this machine.
-        assert "postgresql" not in page
-        assert "postgresql" in "".join(server.admin("GET", "/status").json["warnings"])
+        assert "connection to server" not in page
+        assert "connection to server" in "".join(server.admin("GET", "/status").json["warnings"])
         assert server.log.count(" WARNING journal: ") == 1
         statuses.append(503)
         # The last one is counted a moment after its answer.
