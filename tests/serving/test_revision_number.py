@@ -84,6 +84,13 @@ def test_a_pod_of_the_revision_before_keeps_its_number_during_a_rolling_update(
     assert journal.start(new) == 2
 
 
+def test_servers_that_are_about_to_start_agree(journal: _Journal) -> None:
+    journal.start(_spec(0.1))
+    later = [Revision(1, _spec(share)) for share in (0.2, 0.3)]
+    for _ in range(2):
+        assert [agree(journal.journal, each, 0, in_ledger=False) for each in later] == [2, 3]
+
+
 def test_what_comes_back_is_a_new_revision(journal: _Journal) -> None:
     old, new = _spec(0.1), _spec(0.2)
     journal.start(old)

@@ -62,10 +62,10 @@ def agree(journal: Journal, revision: Revision, now_ms: int, *, in_ledger: bool 
     """Return a number that no other revision of the journal has; record whose it is.
 
     It is the one that was rendered where the journal does not have that. Else, for content that the
-    journal has, it is the number of that, as long as it is the newest or a server has it: replicas
-    agree, also those of the earlier revision that start during a rolling update. What comes back
-    after another revision, and new content, get the next number. Of servers that ask at once, those
-    with equal content get the same answer.
+    journal has, it is the number of that, as long as it is the newest or a server has it or is
+    about to: replicas agree, also those of the earlier revision during a rolling update. What comes
+    back after another revision, and new content, get the next number. Of servers that ask at once,
+    those with equal content get the same answer.
 
     Args:
         journal: That the server writes.
@@ -86,8 +86,11 @@ def agree(journal: Journal, revision: Revision, now_ms: int, *, in_ledger: bool 
     # A server that starts has settled its number, and is no event yet.
     parts = {_part(name, number): number for number in range(1, max(known, default=first) + _AHEAD)}
     settled = journal.remembered(_CONSUMER, parts)
+    served = set(known)
     known |= {parts[part]: content_of(from_dict(document)) for part, document in settled.items()}
-    number = _choose(known, _running(events), first, own, in_ledger=in_ledger)
+    # What was settled and is in no event yet is of a server that starts.
+    running = _running(events) | (known.keys() - served)
+    number = _choose(known, running, first, own, in_ledger=in_ledger)
     while True:
         document = journal.settle(_CONSUMER, _part(name, number), to_dict(revision.spec), now_ms)
         if content_of(from_dict(document)) == own:
