@@ -19,14 +19,16 @@ import pytest
 from mlops.audit.sources import journal_events
 from mlops.journal.base import JournalUnavailableError
 from mlops.journal.outage import AWAY
+from mlops.journal.records import RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.journal.writer import JournalWriter
 from mlops.serving.past import Past
-from mlops.serving.revision import load_revision
+from mlops.serving.revision import LiveRevision, load_revision
+from mlops.spec.deployment import to_dict
 from mlops.spec.request_id import fingerprint
 from mlops.spec.server import Launch
 from tests.serving.server import KEY, Server, make_launch, served
-from tests.waiting import wait_until
+from tests.waiting import until, wait_until
 
 _ROW = [{"fixed acidity": 7.4, "alcohol": 9.4, "sulphates": 0.56}]
 
@@ -213,6 +215,36 @@ def test_a_journal_that_goes_away_between_two_looks_at_the_start(
     assert journal.remembered("request ids", ["key/wine"]) == {"key/wine": fingerprint(KEY)}
     writer.close(10.0)
     journal.close()
+
+
+def test_a_number_that_was_another_revisions_is_told(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    launch = make_launch(tmp_path, served(models))
+    live = load_revision(launch.served)
+    revision = live.served.revision
+    other = replace(revision.spec, sticky_by="header:X-User")
+    journal = SqlJournal(launch.journal_url)
+    writer = JournalWriter(journal, lambda _: None)
+    warnings = {}
+    for spec in (revision.spec, other):
+        journal.record([RevisionEvent(revision.number, 0, "started", to_dict(spec))])
+        past = Past(journal, writer, launch, KEY)
+        past.fault = "It was away."
+        asyncio.run(_caught_up(past, live))
+        warnings[spec.sticky_by] = past.warning
+    assert warnings[""] == ""
+    assert f"another revision {revision.number}" in warnings["header:X-User"]
+    writer.close(10.0)
+    journal.close()
+
+
+async def _caught_up(past: Past, live: LiveRevision) -> None:
+    done: list[LiveRevision] = []
+    following = asyncio.create_task(past.catch_up(lambda: live, done.append))
+    await until(lambda: done)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
 
 
 class _AwayOnce(SqlJournal):

@@ -22,6 +22,7 @@ from mlops.journal.terms import is_spec
 from mlops.journal.writer import FLUSH_S, JournalWriter
 from mlops.policies.first_arms import Rollout
 from mlops.serving.revision import LiveRevision
+from mlops.serving.revision_number import content_of
 from mlops.spec.deployment import DeploymentSpec, from_dict, to_dict
 from mlops.spec.request_id import fingerprint
 from mlops.spec.server import Launch
@@ -150,6 +151,7 @@ class Past:
             found = await asyncio.to_thread(self.recall, live)
             if not self.fault:
                 await asyncio.to_thread(self._check_key_late)
+                await asyncio.to_thread(self._check_number_late, live)
             if not self.fault:
                 self._writer.outage.back(_NAME)
                 if get() is live:
@@ -251,6 +253,26 @@ class Past:
             # It has answered requests meanwhile, and what it told callers stays valid here.
             self.warning = error.message
             _LOG.error("%s %s", error.message, error.hint)
+
+    def _check_number_late(self, live: LiveRevision) -> None:
+        """Warn where the number of the revision was another's: it could not be asked for."""
+        number, own = live.served.revision.number, content_of(live.served.revision.spec)
+        with contextlib.suppress(RemoteError):
+            others = [
+                event
+                for event in self._journal.revision_events()
+                if event.revision == number
+                and event.spec is not None
+                and is_spec(event)
+                and content_of(from_dict(event.spec)) != own
+            ]
+            if others and not self.warning:
+                self.warning = (
+                    f"The journal has another revision {number}, and requests of both are counted "
+                    "together: it could not be asked when this server started. Restart the server, "
+                    "which takes another number."
+                )
+                _LOG.error("%s", self.warning)
 
     def record_start(self, live: LiveRevision) -> None:
         """Record that the server serves a revision; later, where it cannot be done now.

@@ -31,7 +31,8 @@ _AHEAD = 64
 def numbered(launch: Launch, now_ms: int, *, in_ledger: bool = True) -> Launch:
     """Return how to start with the number that the revision has in the journal.
 
-    It keeps the number that was rendered where the journal cannot be read: predictions go on.
+    It keeps the number that was rendered where the journal cannot be read: predictions go on, and
+    `Past` looks again once it is back.
 
     Args:
         launch: How to start, with the number that was rendered.
