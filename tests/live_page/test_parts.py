@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from mlops.errors import ConflictError, NotFoundError
-from mlops.journal.consumer_records import Alarm
+from mlops.journal.consumer_records import Alarm, Progress
 from mlops.journal.records import Decision, NewOutcome, RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.live_page.distributions import Bar, Drawn, draw
@@ -25,6 +25,7 @@ from mlops.live_page.history import history
 from mlops.live_page.requests import PAGE, request, requests, rows
 from mlops.live_page.sections import PARTS, part
 from mlops.live_page.source import Source
+from mlops.serving.consumer_process import ConsumerProcess
 from mlops.spec.analysis import Analysis
 from mlops.spec.deployment import to_dict
 from mlops.spec.ramp import Ramp
@@ -145,6 +146,21 @@ def test_older_alarms_are_folded_with_the_names_of_their_features(journal: SqlJo
     newest, _, older = found.partition("And 2 earlier: x1, x0")
     assert [n for n in range(10) if f"x{n} drifted" in newest] == [*range(2, 10)]
     assert [n for n in range(10) if f"x{n} drifted" in older] == [0, 1]
+
+
+def test_a_fault_of_a_reader_does_not_say_where_its_store_is(journal: SqlJournal) -> None:
+    fault = "http://10.0.0.7:8080/events cannot be reached."
+    step = Progress("log:sink", fault=fault, failed=1, time_ms=START_MS)
+    assert journal.claim(step, "me", START_MS, 1_000) is not None
+    assert journal.advance(step, "me", START_MS, 1_000)
+    found = words(part(desk_of(journal, "log:sink"), "consumers", 1)["html"])
+    assert "It fails; mlops status and the log say why." in found
+    assert "10.0.0.7" not in found
+    process = ConsumerProcess(journal, "wine", "", {})
+    process.progress = [step]
+    assert fault in process.warnings()[0]
+    (told,) = process.warnings(public=True)
+    assert told.endswith("fails, and is 0 events behind; `mlops status` says why.")
 
 
 def test_without_a_journal_every_part_says_so() -> None:

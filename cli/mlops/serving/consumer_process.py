@@ -68,12 +68,15 @@ class ConsumerProcess:
         self.readings: list[Reading] = []
         self.pid = 0
 
-    @property
-    def warnings(self) -> list[str]:
-        """What the operator should look at."""
+    def warnings(self, *, public: bool = False) -> list[str]:
+        """Return what the operator should look at.
+
+        Args:
+            public: Whether any caller may read it: a fault may name the address of a store.
+        """
         faults = [
             f"The consumer `{each.name}` of the journal fails, and is {each.lag_events:,} events "
-            f"behind: {each.fault}"
+            + ("behind; `mlops status` says why." if public else f"behind: {each.fault}")
             for each in self.progress
             if each.fault
         ]

@@ -191,7 +191,7 @@ class Process:
             self._metrics,
             self.gate,
             self._explainer,
-            lambda: self._warnings(AWAY),
+            lambda: self._warnings(public=True),
             self._secrets.key,
             counts,
             self._writer.outage,
@@ -359,21 +359,23 @@ class Process:
     @property
     def warnings(self) -> list[str]:
         """What the operator should look at."""
-        return self._warnings(self._writer.fault or self._past.fault)
+        return self._warnings()
 
-    def _warnings(self, fault: str) -> list[str]:
+    def _warnings(self, *, public: bool = False) -> list[str]:
         """Return what the operator should look at.
 
         Args:
-            fault: How to say that the journal is away, where it is.
+            public: Whether any caller may read it.
         """
-        is_away = bool(self._writer.fault or self._past.fault)
-        told = f"{fault} Predictions go on; feedback is refused with 503 until it is back."
+        fault = self._writer.fault or self._past.fault
+        why = AWAY if public else fault
+        told = f"{why} Predictions go on; feedback is refused with 503 until it is back."
         open_door = [] if self.gate.required or self.launch.is_local else [_OPEN_DOOR]
         lists = self.tls.warnings if self.tls else []
+        consumers = self._consumers.warnings(public=public)
         late = [self._past.warning] if self._past.warning else []
         key = [*late, *self._secrets.warnings(self.launch), *self.gate.keyring.warnings]
-        return [*([told] if is_away else []), *key, *open_door, *lists, *self._consumers.warnings]
+        return [*([told] if fault else []), *key, *open_door, *lists, *consumers]
 
     def _learn(self, stored: Sequence[StoredOutcome]) -> None:
         self._feedback.learn(stored)
