@@ -52,7 +52,7 @@ class Namespace:
         found = self.ask("GET", f"{group}/namespaces/{{}}/{plural}")["items"]
         return sorted(item["metadata"]["name"] for item in found)
 
-    def user(self, user: str, *rules: Mapping[str, object]) -> Path:
+    def user(self, user: str, *rules: Mapping[str, Any]) -> Path:
         """Return a kubeconfig of somebody who may do only this here; a rule is one of RBAC's."""
         self.api.allow(self.name, user, *rules)
         path = self.kubeconfig.with_name(f"{user}.kubeconfig")

@@ -20,6 +20,7 @@ from typing import Any
 from tests.kubernetes_client import TlsServer, client
 from tests.kubernetes_programs import HOW, PROGRAMS, build, find_program, missing
 from tests.servers import ServerProcess, unused_port
+from tests.waiting import wait_until
 
 #: Users of the server; all but `admin` may do nothing until a test lets them.
 USERS = ("admin", "ann", "bob")
@@ -110,8 +111,8 @@ class KubernetesApi:
             else:
                 return name
 
-    def allow(self, namespace: str, user: str, *rules: Mapping[str, object]) -> None:
-        """Let a user do things in a namespace; a rule is one of RBAC's."""
+    def allow(self, namespace: str, user: str, *rules: Mapping[str, Any]) -> None:
+        """Let a user do things in a namespace, and wait until it holds; a rule is one of RBAC's."""
         group = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
         role = f"{user}-{uuid.uuid4().hex[:6]}"
         self.ask("POST", f"{group}/roles", {"metadata": {"name": role}, "rules": list(rules)})
@@ -121,6 +122,22 @@ class KubernetesApi:
             "subjects": [{"kind": "User", "name": user}],
         }
         self.ask("POST", f"{group}/rolebindings", binding)
+        for rule in rules:
+            self._wait_until_allowed(namespace, user, rule)
+
+    def _wait_until_allowed(self, namespace: str, user: str, rule: Mapping[str, Any]) -> None:
+        # What decides follows the roles some time behind.
+        action = {
+            "namespace": namespace,
+            "verb": rule["verbs"][0],
+            "group": rule["apiGroups"][0],
+            "resource": rule["resources"][0].partition("/")[0],
+            "subresource": rule["resources"][0].partition("/")[2],
+            "name": rule.get("resourceNames", [""])[0],
+        }
+        review = {"spec": {"user": user, "resourceAttributes": action}}
+        path = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+        wait_until(lambda: self.ask("POST", path, review)["status"]["allowed"])
 
     def install(self, definitions: list[dict[str, Any]]) -> None:
         """Install CustomResourceDefinitions and wait until they are served."""

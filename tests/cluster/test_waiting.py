@@ -41,7 +41,7 @@ def deployment(image: str = "r.example/a:1") -> dict[str, Any]:
 def rolled_out(namespace: Namespace) -> Cluster:
     cluster = connect(str(namespace.kubeconfig))
     apply(cluster, deployment())
-    wait_ready(cluster, [REF], 30)
+    wait_ready(cluster, [REF], 120)
     return cluster
 
 
@@ -49,7 +49,7 @@ def test_it_becomes_ready_and_progress_is_told(namespace: Namespace) -> None:
     cluster = connect(str(namespace.kubeconfig))
     apply(cluster, deployment())
     said: list[str] = []
-    wait_ready(cluster, [REF], 30, said.append)
+    wait_ready(cluster, [REF], 120, said.append)
     assert said
     assert all(text.startswith("Deployment/a: ") for text in said)
     [pod] = pods(cluster, "app=a")
@@ -73,7 +73,7 @@ def test_the_reason_why_it_does_not(
     cluster = connect(str(namespace.kubeconfig))
     apply(cluster, deployment())
     with pytest.raises(RemoteError) as caught:
-        wait_ready(cluster, [REF], 30, patience_s=NO_PATIENCE)
+        wait_ready(cluster, [REF], 120, patience_s=NO_PATIENCE)
     assert caught.value.message.startswith("Deployment/a does not become ready: ")
     for word in words:
         assert word in caught.value.message
@@ -88,7 +88,7 @@ def test_a_fault_may_pass(namespace: Namespace) -> None:
     with pytest.raises(RemoteError, match="after 1 s"):
         wait_ready(cluster, [REF], 0.6)
     namespace.fate("ready")
-    wait_ready(cluster, [REF], 30)
+    wait_ready(cluster, [REF], 120)
 
 
 def test_pods_of_before_are_not_blamed(namespace: Namespace) -> None:
@@ -117,7 +117,7 @@ def test_pods_that_failed_before_the_change_are_not_blamed_for_it(namespace: Nam
     cluster = connect(str(namespace.kubeconfig))
     apply(cluster, deployment())
     with pytest.raises(RemoteError, match="CrashLoopBackOff"):
-        wait_ready(cluster, [REF], 30)
+        wait_ready(cluster, [REF], 120)
     # The controller takes its time: until it has made new pods only the old ones are there.
     changed = deployment("r.example/a:2")
     changed["spec"]["paused"] = True
@@ -129,7 +129,7 @@ def test_pods_that_failed_before_the_change_are_not_blamed_for_it(namespace: Nam
         wait_ready(cluster, [REF], 5)
     namespace.fate("ready")
     version = apply(cluster, deployment("r.example/a:2"))["metadata"]["resourceVersion"]
-    wait_ready(cluster, [REF], 30, changed={REF: version})
+    wait_ready(cluster, [REF], 120, changed={REF: version})
 
 
 @pytest.mark.usefixtures("platforms")
@@ -157,7 +157,7 @@ def test_an_inference_service_is_ready_once_its_new_pods_are(namespace: Namespac
     with pytest.raises(RemoteError, match="after 1 s, 0 of 1 pods are ready"):
         wait_ready(cluster, [ref], 1)
     namespace.fate("ready")
-    wait_ready(cluster, [ref], 30)
+    wait_ready(cluster, [ref], 120)
 
 
 def _status(name: str, state: dict[str, Any]) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def test_logs_and_events(namespace: Namespace) -> None:
     cluster = connect(str(namespace.kubeconfig))
     apply(cluster, deployment())
     with pytest.raises(RemoteError):
-        wait_ready(cluster, [REF], 30)
+        wait_ready(cluster, [REF], 120)
     [pod] = pods(cluster, "app=a")
     assert list(log_lines(cluster, pod.name, "server", last=2)) == ["two\n", "three\n"]
     [event] = events(cluster, [pod.name], warnings_only=True)

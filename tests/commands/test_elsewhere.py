@@ -81,6 +81,9 @@ def test_seldon_behind_istio(shop: Shop, gateway: Gateway, tmp_path: Path) -> No
     refused = shop.run("feedback", "--url", url, "--request-id", "x", "--truth", "6", "--json")
     assert refused.code == 2
     assert "--response FILE" in refused.error["hint"]
+    # Another reward of the same row contradicts the first; of a new answer it counts.
+    assert shop.run(*words, "--truth", "6", "--shift", "36").code == 7
+    file.write_text(shop.ok("predict", "--url", url, "--data", "-", "--json", stdin=_CSV).out)
     shifted = shop.ok(*words, "--truth", "6", "--shift", "36")
     assert "Prometheus" not in shifted.err
 
