@@ -14,7 +14,6 @@ from mlops.errors import NotFoundError, UsageError, did_you_mean, one_of
 from mlops.registry.aliases import check_alias, move_alias
 from mlops.registry.client import open_registry
 from mlops.registry.faults import mlflow_errors
-from mlops.registry.interchangeable import are_interchangeable
 from mlops.registry.logged_models import Logged, models_of
 from mlops.registry.refs import look_up_model, version_numbers
 from mlops.registry.versions import check_model_name, register
@@ -241,6 +240,9 @@ def _following(client: MlflowClient, model: ModelVersion, wanted: Registration) 
 
 def _fits(client: MlflowClient, model: ModelVersion, number: int) -> bool:
     """Whether another version of a model can answer the same requests."""
+    # It reads YAML, which the environment of a project may not have when this module is imported.
+    from mlops.registry.interchangeable import are_interchangeable
+
     uri = client.get_model_version_download_uri(model.name, str(number))
     return are_interchangeable(model.source, uri)
 
