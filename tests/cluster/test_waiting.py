@@ -46,11 +46,16 @@ def rolled_out(namespace: Namespace) -> Cluster:
 
 
 def test_it_becomes_ready_and_progress_is_told(namespace: Namespace) -> None:
+    namespace.fate("slow")
     cluster = connect(str(namespace.kubeconfig))
     apply(cluster, deployment())
     said: list[str] = []
-    wait_ready(cluster, [REF], 120, said.append)
-    assert said
+
+    def say(text: str) -> None:
+        said.append(text)
+        namespace.fate("ready")
+
+    wait_ready(cluster, [REF], 120, say)
     assert all(text.startswith("Deployment/a: ") for text in said)
     [pod] = pods(cluster, "app=a")
     assert pod.ready
