@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from mlops.journal.features import features_of
 from mlops.journal.records import Decision, NewOutcome, RevisionEvent, Value
 from mlops.journal.sql import SqlJournal
+from mlops.protocols.base import Rows
 from mlops.spec.deployment import Arm, DeploymentSpec, to_dict
 from mlops.spec.model import ModelVersion
 
@@ -113,3 +117,28 @@ def fill(
                 )  # fmt: skip
         journal.append(decisions, outcomes)
         now_ms += span_ms
+
+
+def paired_journal(tmp_path: Path) -> tuple[SqlJournal, DeploymentSpec]:
+    """Return a journal of 400 rows, of which the arms `old` and `new` earned too little to tell."""
+    spec = replace(spec_of(("old", "new"), (0.5, 0.5), "absolute-error", ""), paired=True)
+    journal = SqlJournal(f"sqlite:///{tmp_path}/wine.db")
+    journal.record([RevisionEvent(1, 0, "live", to_dict(spec))])
+    rng = np.random.default_rng(3)
+    decisions, outcomes = [], []
+    for index in range(400):
+        nonce, truth = index.to_bytes(12, "big"), float(rng.normal(0, 3))
+        decisions.append(
+            Decision(
+                nonce, index, 1, index % 2, 0.5, 1, 900, 200, "mlflow",
+                features=features_of(Rows([[truth]], ("x",)), "all"), predictions=[0.0],
+            )
+        )  # fmt: skip
+        outcomes.append(NewOutcome(nonce, None, 0, index, 1, index % 2, 0.5, None, truth))
+    journal.append(decisions, outcomes)
+    return journal, spec
+
+
+def ask_both(_experiment: str, rows: Sequence[Mapping[str, Any]]) -> list[list[float]]:
+    """Answer rows of `paired_journal` by every arm: `new` is nearly right, `old` is not."""
+    return [[0.0] * len(rows), [0.9 * row["x"] for row in rows]]

@@ -20,6 +20,7 @@ from mlops.monitoring.verdict_text import in_words
 from mlops.protocols.base import Rows
 from mlops.spec.deployment import Arm, DeploymentSpec, to_dict
 from mlops.spec.model import ModelVersion
+from tests.monitoring.journals import ask_both, paired_journal
 
 
 def _spec(*names: str) -> DeploymentSpec:
@@ -183,25 +184,8 @@ def test_labels_that_one_arm_gets_more_often_are_selective(tmp_path: Path) -> No
 
 def test_what_decided_is_kept_when_the_experiment_ends(tmp_path: Path) -> None:
     """The arms cannot be asked any more; the report still says what they answered."""
-    spec = replace(_spec("old", "new"), paired=True, reward="absolute-error")
-    journal = SqlJournal(f"sqlite:///{tmp_path}/wine.db")
-    journal.record([RevisionEvent(1, 0, "live", to_dict(spec))])
-    rng = np.random.default_rng(3)
-    decisions, outcomes = [], []
-    for index in range(400):
-        nonce, truth = index.to_bytes(12, "big"), float(rng.normal(0, 3))
-        decisions.append(
-            Decision(
-                nonce, index, 1, index % 2, 0.5, 1, 900, 200, "mlflow",
-                features=features_of(Rows([[truth]], ("x",)), "all"), predictions=[0.0],
-            )
-        )  # fmt: skip
-        outcomes.append(NewOutcome(nonce, None, 0, index, 1, index % 2, 0.5, None, truth))
-    journal.append(decisions, outcomes)
-    before = make_report(
-        journal,
-        ask=lambda _, rows: [[0.0] * len(rows), [0.9 * row["x"] for row in rows]],
-    )
+    journal, spec = paired_journal(tmp_path)
+    before = make_report(journal, ask=ask_both)
     assert before.paired is not None
     assert (before.verdict.decision, before.verdict.winner) == ("promote", "new")
     alone = replace(spec, arms=(replace(spec.arms[1], weight=1.0),))

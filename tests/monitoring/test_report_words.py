@@ -6,44 +6,24 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mlops.commands import report_tables
-from mlops.journal.features import features_of
-from mlops.journal.records import Decision, NewOutcome, RevisionEvent
+from mlops.journal.records import RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.notebook import for_notebook
 from mlops.monitoring.page import read_page, render_page
 from mlops.monitoring.report import Report, make_report
 from mlops.monitoring.verdict import Comparison, forecast
-from mlops.protocols.base import Rows
 from mlops.spec.attribution import Attribution, Repeated
 from mlops.spec.deployment import DeploymentSpec, to_dict
-from tests.monitoring.journals import Stage, fill, numbers, spec_of
+from tests.monitoring.journals import Stage, ask_both, fill, numbers, paired_journal, spec_of
 
 
 def _paired(tmp_path: Path) -> Report:
     """Say what every arm answers about 400 rows, of which the arms earned too little to tell."""
-    spec = replace(spec_of(("old", "new"), (0.5, 0.5), "absolute-error", ""), paired=True)
-    journal = SqlJournal(f"sqlite:///{tmp_path}/wine.db")
-    journal.record([RevisionEvent(1, 0, "live", to_dict(spec))])
-    rng = np.random.default_rng(3)
-    decisions, outcomes = [], []
-    for index in range(400):
-        nonce, truth = index.to_bytes(12, "big"), float(rng.normal(0, 3))
-        decisions.append(
-            Decision(
-                nonce, index, 1, index % 2, 0.5, 1, 900, 200, "mlflow",
-                features=features_of(Rows([[truth]], ("x",)), "all"), predictions=[0.0],
-            )
-        )  # fmt: skip
-        outcomes.append(NewOutcome(nonce, None, 0, index, 1, index % 2, 0.5, None, truth))
-    journal.append(decisions, outcomes)
-    found = make_report(
-        journal,
-        ask=lambda _, rows: [[0.0] * len(rows), [0.9 * row["x"] for row in rows]],
-    )
+    journal, _ = paired_journal(tmp_path)
+    found = make_report(journal, ask=ask_both)
     journal.close()
     return found
 
