@@ -42,10 +42,11 @@ def _ask(shop: Shop, unit: str, acid: float) -> None:
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
+    files = folder / "lake/wine/requests"
+    if not files.is_dir():
+        return []
     found: list[dict[str, Any]] = (
-        pyarrow.dataset.dataset(folder / "lake/wine/requests", partitioning="hive")
-        .to_table()
-        .to_pylist()
+        pyarrow.dataset.dataset(files, partitioning="hive").to_table().to_pylist()
     )
     return found
 
@@ -84,7 +85,7 @@ def test_a_unit_is_forgotten_wherever_it_was(wine_shop: Shop) -> None:
     for _ in range(2):
         _ask(wine_shop, "ann", _SECRET)
         _ask(wine_shop, "bob", _OTHER)
-    wait_until(lambda: len(bulk.documents) == 4 and (wine_shop.folder / "lake").exists())
+    wait_until(lambda: len(bulk.documents) == 4)
     wait_until(lambda: len(_rows(wine_shop.folder)) == 4)
     database = wine_shop.folder / ".mlops/journal/wine.db"
     journal = SqlJournal(f"sqlite:///{database}")
