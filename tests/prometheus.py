@@ -93,7 +93,7 @@ class Prometheus:
         return [rule for group in self._get("/api/v1/rules")["groups"] for rule in group["rules"]]
 
     def _get(self, path: str) -> Json:
-        with urllib.request.urlopen(self.url + path, timeout=15) as response:
+        with urllib.request.urlopen(self.url + path, timeout=60) as response:
             return json.load(response)["data"]
 
     def stop(self) -> None:

@@ -67,7 +67,7 @@ class ModelServer:
 
     def counter(self, name: str) -> float:
         """Return a counter of feedback, 0 where it is not there yet."""
-        with urllib.request.urlopen(self.metrics_url, timeout=10) as answer:
+        with urllib.request.urlopen(self.metrics_url, timeout=60) as answer:
             text = answer.read().decode()
         return sum(
             sample.value

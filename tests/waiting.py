@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 
 _ENOUGH_S = 180.0
+# What is not there yet, or written in part. It may be there a moment later.
+_NOT_YET = (OSError, ValueError)
 
 
 def _too_late() -> object:
@@ -22,13 +24,24 @@ def wait_until(
     """Wait until a condition holds.
 
     Args:
-        condition: Asked again and again.
+        condition: Asked again and again. A file or a server that is missing, and text that is no
+            JSON, mean not yet.
         timeout_s: When to give up.
         what: Gives what to say then.
+
+    Raises:
+        AssertionError: It did not hold in time; the cause is what the condition last raised.
     """
     deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, what()
+    while True:
+        fault: Exception | None = None
+        try:
+            if condition():
+                return
+        except _NOT_YET as error:
+            fault = error
+        if time.monotonic() >= deadline:
+            raise AssertionError(what()) from fault
         time.sleep(0.01)
 
 

@@ -111,7 +111,7 @@ def test_requests_without_waiting(client: Client) -> None:
     answered: queue.Queue[tuple[Any, Any]] = queue.Queue()
     for _ in range(8):
         client.async_infer("wine", columns(), lambda result, error: answered.put((result, error)))
-    told = [answered.get(timeout=20) for _ in range(8)]
+    told = [answered.get(timeout=60) for _ in range(8)]
     assert not any(error for _, error in told)
     assert len({result.get_response().id for result, _ in told}) == 8
 

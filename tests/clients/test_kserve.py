@@ -54,7 +54,7 @@ def infer(server: Server, document: Json, arm: str = "a") -> requests.Response:
         f"{url(server)}/v1/models/wine:predict",
         data=orjson.dumps(document),
         headers={"content-type": "application/json", "X-Mlops-Arm": arm},
-        timeout=10,
+        timeout=60,
     )
 
 
@@ -77,14 +77,14 @@ def test_faults_have_one_message(server: Server) -> None:
 
 
 def test_health(server: Server) -> None:
-    alive = requests.get(f"{url(server)}/", timeout=10, allow_redirects=False)
+    alive = requests.get(f"{url(server)}/", timeout=60, allow_redirects=False)
     assert (alive.status_code, alive.json()) == (200, {"status": "alive"})
     browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
-    page = requests.get(f"{url(server)}/", headers=browser, timeout=10, allow_redirects=False)
+    page = requests.get(f"{url(server)}/", headers=browser, timeout=60, allow_redirects=False)
     assert (page.status_code, page.headers["location"]) == (307, "docs")
-    ready = requests.get(f"{url(server)}/v1/models/wine", timeout=10)
+    ready = requests.get(f"{url(server)}/v1/models/wine", timeout=60)
     assert ready.json() == {"name": "wine", "ready": True}
-    assert requests.get(f"{url(server)}/v1/models", timeout=10).json() == {"models": ["wine"]}
+    assert requests.get(f"{url(server)}/v1/models", timeout=60).json() == {"models": ["wine"]}
 
 
 _WHOLE = """

@@ -24,7 +24,7 @@ FRAME = pd.DataFrame(ROWS, columns=COLUMNS)
 @pytest.fixture
 def client(server: Server) -> Client:
     client = ScoringServerClient("127.0.0.1", server.port)
-    client.wait_server_ready(timeout=10)
+    client.wait_server_ready(timeout=60)
     return client
 
 

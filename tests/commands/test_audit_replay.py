@@ -41,7 +41,7 @@ def replay(shop: Shop, request_id: str, code: int, *words: str) -> dict[str, Any
 @contextlib.contextmanager
 def journal(shop: Shop) -> Iterator[sqlite3.Connection]:
     path = shop.folder / ".mlops" / "journal" / f"{shop.name}.db"
-    with contextlib.closing(sqlite3.connect(path, timeout=10)) as connection, connection:
+    with contextlib.closing(sqlite3.connect(path, timeout=60)) as connection, connection:
         yield connection
 
 

@@ -221,7 +221,7 @@ def test_sticky_by_and_a_name_of_its_own(wine_shop: Shop, monkeypatch: pytest.Mo
     # What a job began with is part of it, whatever the journal has by then.
     (named.folder / "scored" / "part-00000-0000000.jsonl").unlink()
     at = named.folder / ".mlops" / "journal" / "tasting.db"
-    with contextlib.closing(sqlite3.connect(at, timeout=10)) as journal, journal:
+    with contextlib.closing(sqlite3.connect(at, timeout=60)) as journal, journal:
         journal.execute("delete from decisions")
     assert score("scored") == (lines, 30)
     assert score("later")[1] == 0

@@ -239,7 +239,7 @@ def _key_of(house: House, *scopes: Scope) -> dict[str, Any]:
 
 
 def _wait(server: Server, bearer: dict[str, str]) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 180
     while server.get("/v2", **bearer).status == 401:
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -118,7 +118,7 @@ def post(port: int, path: str, document: object, **headers: str) -> tuple[Any, M
         json.dumps(document).encode(),
         {"content-type": "application/json", **headers},
     )
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         return json.loads(answer.read()), {k.lower(): v for k, v in answer.getheaders()}
 
 

@@ -61,7 +61,7 @@ class _UnixConnection(http.client.HTTPConnection):
     """HTTP over the administration socket."""
 
     def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=15)
+        super().__init__("localhost", timeout=60)
         self._path = path
 
     def connect(self) -> None:
@@ -122,7 +122,7 @@ class Server:
             self.hang_up()
         self._used_s = time.monotonic()
         if self._connection is None:
-            self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
+            self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             return _exchange(self._connection, method, path, body, headers or {})
         except BaseException:

@@ -102,7 +102,7 @@ def test_a_killed_worker_costs_what_it_was_answering_and_nothing_else(pair: Serv
 
 def test_a_connection_has_a_bounded_number_of_calls(pair: Server) -> None:
     """What arrives of them is in memory before anybody has looked at it."""
-    with socket.create_connection(("127.0.0.1", pair.launch.grpc_port), timeout=20) as line:
+    with socket.create_connection(("127.0.0.1", pair.launch.grpc_port), timeout=60) as line:
         line.sendall(_PREFACE)
         received = b""
         while len(received) < 9 or len(received) < 9 + int.from_bytes(received[:3]):

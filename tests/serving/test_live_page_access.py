@@ -325,7 +325,7 @@ def test_an_open_page_ends_when_its_key_is_revoked(
     events = Events(secured.port, **({"cookie": cookie} if by_cookie else bearer))
     events.first("now")
     file.write_text(write_keys(kept))
-    found, deadline = set(), time.monotonic() + 20
+    found, deadline = set(), time.monotonic() + 180
     for _, data in events:
         assert time.monotonic() < deadline
         found.add(data.get("id"))
@@ -335,7 +335,7 @@ def test_an_open_page_ends_when_its_key_is_revoked(
 
 
 def _wait_for(server: Server, bearer: dict[str, str], status: int) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 180
     while server.get("/ui", **bearer).status != status:
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -212,7 +212,7 @@ def test_one_arm_that_hangs_delays_no_other(house: Server) -> None:
     hanging = [threading.Thread(target=hang, daemon=True) for _ in range(8)]
     for thread in hanging:
         thread.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         arms = house.admin("GET", "/status").json["arms"]
         under_way = {arm["name"]: arm["running"] + arm["waiting"] for arm in arms}

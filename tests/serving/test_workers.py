@@ -54,7 +54,7 @@ class Line:
     """One connection, without a library between us and what happens to it."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=60)
 
     def post(self, path: str, body: bytes) -> Answered:
         """Send one request; an `OSError` says that no whole answer came."""

@@ -330,7 +330,7 @@ def _start(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 def _wait_for(path: Path, command: subprocess.Popen[str]) -> int:
     deadline = time.monotonic() + 300
-    while not path.exists():
+    while not path.exists() or not path.read_text():
         assert time.monotonic() < deadline, "the script did not start"
         assert command.poll() is None, command.communicate()[1]
         time.sleep(0.05)
@@ -338,7 +338,7 @@ def _wait_for(path: Path, command: subprocess.Popen[str]) -> int:
 
 
 def _is_gone(pid: int) -> bool:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 180
     while started_at(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not started_at(pid)

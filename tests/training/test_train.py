@@ -285,15 +285,15 @@ def _start_command(folder: Path) -> subprocess.Popen[str]:
 
 
 def _wait_for_pid(path: Path) -> int:
-    deadline = time.monotonic() + 60
-    while not path.exists():
+    deadline = time.monotonic() + 180
+    while not path.exists() or not path.read_text():
         assert time.monotonic() < deadline, "the script did not start"
         time.sleep(0.05)
     return int(path.read_text())
 
 
 def _is_gone(pid: int) -> bool:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 180
     while started_at(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not started_at(pid)
