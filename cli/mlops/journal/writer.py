@@ -22,7 +22,7 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from mlops.errors import PUBLIC
@@ -31,8 +31,7 @@ from mlops.journal.outage import OutageLog
 from mlops.journal.records import Decision, Fact, Loss, NewOutcome, ShadowDecision, StoredOutcome
 from mlops.journal.spool import Spool
 from mlops.journal.waiting import LookupThread, Waiting, stand_back
-from mlops.rewards.base import Answer
-from mlops.rewards.kinds import is_single, outputs_in
+from mlops.rewards.kinds import text_bytes
 
 _LOG = logging.getLogger(__name__)
 #: Longest that a decision waits to be written with others, seconds.
@@ -40,8 +39,6 @@ FLUSH_S = 0.1
 _RETRY_S = 0.5
 _DECISIONS_PER_COMMIT = 5_000
 _OUTCOMES_PER_COMMIT = 5_000
-# Bytes of a value in a list, about.
-_A_VALUE = 60
 _SHADOWS = 1_000
 _SHADOWS_S = 1.0
 
@@ -150,7 +147,7 @@ class JournalWriter:
         """
         future: Future[list[StoredOutcome]] = Future()
         with self._lock:
-            size = _bytes_of(outcomes)
+            size = _text_in(outcomes)
             reason = self._refusal(len(outcomes), size)
             if not reason:
                 self._waiting_outcomes += len(outcomes)
@@ -178,7 +175,7 @@ class JournalWriter:
         else:
             with self._lock:
                 self._waiting_outcomes -= len(waiting[0])
-                self._outcome_bytes -= _bytes_of(waiting[0])
+                self._outcome_bytes -= _text_in(waiting[0])
             _tell([waiting], fault)
         self._wake.set()
 
@@ -295,7 +292,7 @@ class JournalWriter:
             if any(is_far) and self._lookups.add(each):
                 with self._lock:
                     self._waiting_outcomes += len(each[0])
-                    self._outcome_bytes += _bytes_of(each[0])
+                    self._outcome_bytes += _text_in(each[0])
             else:
                 near.append(each)
         return near
@@ -430,7 +427,7 @@ class JournalWriter:
             while queue and (not taken or count < _OUTCOMES_PER_COMMIT):
                 group, future = queue.popleft()
                 count += len(group)
-                size += _bytes_of(group)
+                size += _text_in(group)
                 # A sender that went away may not cancel any more once its outcomes are taken.
                 if queue is self._looked_up or future.set_running_or_notify_cancel():
                     taken.append((group, future))
@@ -488,16 +485,9 @@ class JournalWriter:
             start += len(group)
 
 
-def _bytes_of(outcomes: Sequence[NewOutcome]) -> int:
+def _text_in(outcomes: Sequence[NewOutcome]) -> int:
     """Bytes of the texts in outcomes, about; whatever else is in them has a size of its own."""
-    return sum(_bytes_in(each.truth) for each in outcomes)
-
-
-def _bytes_in(truth: Answer) -> int:
-    if is_single(truth):
-        return len(truth) if isinstance(truth, str) else 0
-    names = sum(map(len, truth)) if isinstance(truth, Mapping) else 0
-    return names + sum(_A_VALUE + _bytes_in(each) for each in outputs_in(truth))
+    return sum(text_bytes(each.truth) for each in outcomes)
 
 
 def _tell(waiting: list[Waiting], error: JournalUnavailableError) -> None:

@@ -7,6 +7,8 @@ from typing import TypeGuard
 
 from mlops.rewards.base import Answer, Value
 
+# Bytes of a value in a list, about.
+_AN_OUTPUT = 60
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -53,6 +55,18 @@ def outputs_in(answer: Answer) -> list[Value]:
     if answer is None or isinstance(answer, bool | int | float | str):
         return [answer]
     return list(answer.values()) if isinstance(answer, Mapping) else list(answer)
+
+
+def text_bytes(answer: Answer) -> int:
+    """Return about how many bytes the texts of an answer or a truth take, and its outputs.
+
+    >>> text_bytes("good"), text_bytes(7.0), text_bytes(["a", "b"])
+    (4, 0, 122)
+    """
+    if is_single(answer):
+        return len(answer) if isinstance(answer, str) else 0
+    names = sum(map(len, answer)) if isinstance(answer, Mapping) else 0
+    return names + sum(_AN_OUTPUT + text_bytes(each) for each in outputs_in(answer))
 
 
 def pairs_of(prediction: Answer, truth: Answer) -> list[tuple[Value, Value]] | None:
