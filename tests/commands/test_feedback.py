@@ -279,6 +279,25 @@ def test_draws_are_labelled_wherever_they_show(wine_shop: Shop) -> None:
     assert (seven["visits"], seven["simulated"]) == (7, True)
 
 
+def test_rewards_that_are_given_are_sent_and_not_replayed(wine_shop: Shop) -> None:
+    told = "next: mlops feedback wine --request-id ID --reward NUMBER"
+    deployed = wine_shop.ok("deploy", "--ab", "modelA", "modelB", "--reward", "given").out
+    assert "next: mlops feedback --request-id ID --reward NUMBER" in deployed
+    assert "next: mlops feedback\n" not in deployed
+    for place in ((), ("--url", wine_shop.state.url)):
+        refused = wine_shop.run("feedback", "--once", *place, "--json")
+        assert refused.code == 2
+        assert "has the reward `given`" in refused.error["message"]
+        where = " ".join(place) or "wine"
+        assert f"`mlops feedback {where} --request-id ID --reward NUMBER`" in refused.error["hint"]
+    assert wine_shop.ok("report", "--json").document["arms"][0]["requests"] == 0
+    request_id, _ = wine_shop.ask()
+    assert told in wine_shop.ok("report").out
+    wine_shop.ok("feedback", "--request-id", request_id, "--reward", "1")
+    labels = wine_shop.ok("feedback", "--once", "--limit", "3", "--without-reward", "--json")
+    assert labels.document["counts"] == {"accepted": 3}
+
+
 def test_a_reward_of_ones_own(wine_shop: Shop) -> None:
     (wine_shop.folder / "taste.py").write_text(
         "def close(prediction, truth):\n    return float(abs(prediction - truth) < 0.5)\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -76,6 +76,14 @@ def feedback(
             min=0.001, help="Maximum number of requests per second.", rich_help_panel=_PLAY
         ),
     ] = None,
+    without_reward: Annotated[
+        bool,
+        typer.Option(
+            "--without-reward",
+            help="Replay also where the reward is `given` and no label has one.",
+            rich_help_panel=_PLAY,
+        ),
+    ] = False,
     request_id: Annotated[
         str,
         typer.Option(
@@ -153,7 +161,8 @@ def feedback(
         from mlops.workflows.replay import ReplayRequest
 
         settings = load_settings(flags={"feedback.reward": reward or None})
-        request = ReplayRequest(data, columns, once, limit, skip, rate, remote, terms, _warn)
+        request = ReplayRequest(data, columns, once, limit, skip, rate, remote, terms)
+        request = replace(request, unrewarded=without_reward, warn=_warn)
         _play(settings, name, request, as_json)
 
 

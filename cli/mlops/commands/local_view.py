@@ -80,6 +80,7 @@ def _render(out: Console, result: Deployed) -> None:
     from mlops.commands.runtime_view import runtime_line
     from mlops.deployment.curl_example import curl
     from mlops.deployment.runtime_files import deployment_name
+    from mlops.rewards.sending import can_replay, feedback_commands
     from mlops.settings import load_settings
     from mlops.spec.ramp import describe_ramp
 
@@ -106,6 +107,8 @@ def _render(out: Console, result: Deployed) -> None:
     steps = ["mlops report"] if len(spec.arms) > 1 else ["mlops status"]
     if spec.ramp and not spec.ramp.auto:
         steps.append("mlops ramp")
-    if len(spec.arms) > 1 and settings.feedback.data:
-        steps.insert(0, "mlops feedback")
-    next_steps(out, [*(f"{step}{name}" for step in steps), f"mlops stop {spec.name}"])
+    sending = []
+    if len(spec.arms) > 1 and (settings.feedback.data or not can_replay(spec.reward)):
+        sending = feedback_commands(spec.reward, name.strip())
+    named = [f"{step}{name}" for step in steps]
+    next_steps(out, [*sending, *named, f"mlops stop {spec.name}"])

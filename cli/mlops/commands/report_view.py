@@ -173,6 +173,14 @@ def render(out: Console, found: Report, html: str, url: str, *, has_data: bool) 
     for text in found.notes:
         out.print(f"[yellow]note: {escape(text)}[/]", soft_wrap=False)
     _render_verdict(out, found.verdict, finished=found.finished is not None)
+    _render_next(out, found, url, has_data=has_data)
+
+
+def _render_next(out: Console, found: Report, url: str, *, has_data: bool) -> None:
+    from rich.markup import escape
+
+    from mlops.rewards.sending import can_replay, feedback_commands
+
     if found.finished:
         next_steps(out, [f"mlops status {found.name}", f"mlops history {found.name}"])
         out.print(
@@ -183,8 +191,12 @@ def render(out: Console, found: Report, html: str, url: str, *, has_data: bool) 
         # The winner of `keep` is the baseline: named, for it not to sound like the challenger.
         arm = f" --arm {found.verdict.winner}" if found.verdict.decision == "keep" else ""
         next_steps(out, [f"mlops promote {found.name}{f' --url {url}' if url else ''}{arm}"])
-    elif found.verdict.decision == "continue" and len(found.arms) > 1 and has_data:
-        next_steps(out, [f"mlops feedback {f'--url {url}' if url else found.name}"])
+    elif (
+        found.verdict.decision == "continue"
+        and len(found.arms) > 1
+        and (has_data or not can_replay(found.reward))
+    ):
+        next_steps(out, feedback_commands(found.reward, f"--url {url}" if url else found.name))
 
 
 def _render_verdict(out: Console, verdict: Verdict, *, finished: bool = False) -> None:

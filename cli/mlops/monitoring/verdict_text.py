@@ -11,6 +11,7 @@ from mlops.monitoring.gates import Gate
 from mlops.monitoring.report import Report
 from mlops.monitoring.verdict import Comparison, forecast
 from mlops.rewards import reward_called
+from mlops.rewards.sending import can_replay, feedback_commands
 
 # Smaller p-values say no more to readers.
 _SMALLEST = 1e-4
@@ -252,12 +253,16 @@ def _deciding(report: Report) -> Comparison:
 def _nothing_yet(report: Report, unit: str) -> Words:
     requests = sum(arm.requests for arm in report.arms)
     if not requests:
+        replay = f"mlops feedback {report.name} --data FILE --truth-column COLUMN"
+        can = can_replay(report.reward)
         return Words(
             "No traffic yet",
             "This deployment has had no request since it went live.",
             "",
-            "Send it requests, or replay a file whose truth is known:",
-            f"mlops feedback {report.name} --data FILE --truth-column COLUMN",
+            "Send it requests, or replay a file whose truth is known:"
+            if can
+            else "Send it requests, and keep the id of each for its reward:",
+            replay if can else f"mlops predict {report.name} --data FILE",
         )
     if report.no_reward:
         return Words(
@@ -271,8 +276,9 @@ def _nothing_yet(report: Report, unit: str) -> Words:
         "No feedback yet",
         f"{requests:,} requests were answered, and none of the answers has been rated.",
         "",
-        "Send a truth or a reward for the request ids you kept:",
-        f"mlops feedback {report.name}",
+        f"Send {'a truth or ' if can_replay(report.reward) else ''}a reward for the request ids "
+        "you kept:",
+        feedback_commands(report.reward, report.name)[0],
     )
 
 

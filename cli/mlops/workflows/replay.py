@@ -31,6 +31,7 @@ from mlops.errors import (
 )
 from mlops.rewards import is_own, reward_called
 from mlops.rewards.own import load_reward
+from mlops.rewards.sending import can_replay, feedback_commands
 from mlops.settings import Settings
 from mlops.spec.server import ServerState
 from mlops.spec.tls import own_client_context
@@ -52,6 +53,7 @@ class ReplayRequest:
         rate: At most so many requests a second; None for as fast as possible.
         remote: Where the deployment is, if not on this machine.
         terms: What Seldon v1 needs besides.
+        unrewarded: Replay also where no reward can be derived from a label.
         warn: Called with what the user should know.
     """
 
@@ -63,6 +65,7 @@ class ReplayRequest:
     rate: float | None = None
     remote: RemoteServer | None = None
     terms: SeldonTerms = field(default_factory=SeldonTerms)
+    unrewarded: bool = False
     warn: Callable[[str], None] = lambda _: None
 
 
@@ -116,13 +119,15 @@ def replay_file(
         on_progress: Called with the tally and the total number of requests.
 
     Raises:
-        UsageError: There is no file of labelled rows.
+        UsageError: There is no file of labelled rows, or no label has a reward there.
         NotFoundError: There is no such file, or the deployment does not run.
         ConflictError: The reward is not that of the deployment.
     """
     path, columns = _file(settings, request)
     draws = _draws(settings, request)
     with _endpoint(settings, name, request) as (state, endpoint):
+        if state and not request.unrewarded:
+            _check_rewarded(state, request)
         own = endpoint if isinstance(endpoint, OwnEndpoint) else None
         signature = signature_at(own.connection) if own else None
         table = read_replay_rows(path, columns, signature)
@@ -278,6 +283,25 @@ def _reward_of(
     if state and not request.remote:
         return state.launch.served.revision.spec.reward
     return settings.feedback.reward if isinstance(endpoint, SeldonEndpoint) else ""
+
+
+def _check_rewarded(state: ServerState, request: ReplayRequest) -> None:
+    """Refuse to fill an experiment with requests that stay without a reward.
+
+    Raises:
+        UsageError: Only rewards that clients send count.
+    """
+    reward, name = state.launch.served.revision.spec.reward, state.launch.name
+    if not can_replay(reward):
+        where = f"--url {request.remote.url}" if request.remote else name
+        command, _ = feedback_commands(reward, where)
+        raise UsageError(
+            f"`{name}` has the reward `{reward}`: no label has a reward there, and the requests "
+            "of a replay would only count as requests without feedback.",
+            hint=f"Send the rewards of your own requests: `{command}`, or `--data FILE` with the "
+            "columns `request_id` and `reward`. For labels without rewards, as a guardrail or "
+            "`mlops monitor quality` needs them: `--without-reward`.",
+        )
 
 
 def _check_truths(settings: Settings, request: ReplayRequest, table: ReplayRows) -> None:
