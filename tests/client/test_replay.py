@@ -256,7 +256,7 @@ def test_a_table_of_outcomes_is_known_by_its_ids(tmp_path: Path) -> None:
     with open_lines(str(file), ["price"]) as lines:
         assert [json.loads(line) if line else None for line in lines] == [
             None,
-            {"request_id": "007", "row": 0, "truth": "6"},
+            {"request_id": "007", "row": 0, "truth": 6},
             None,
             {"request_id": "8", "truth": "red"},
         ]
@@ -275,6 +275,32 @@ def test_a_table_of_outcomes_is_known_by_its_ids(tmp_path: Path) -> None:
     file.write_text(HOUSES)
     assert not has_outcomes(str(file))
     assert not has_outcomes(str(tmp_path / "nowhere.csv"))
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+def test_a_bad_cell_leaves_the_others_what_they_are(tmp_path: Path, form: str) -> None:
+    rewards = ["5", "12,50", "inf", "1e-1"]
+    frame = pd.DataFrame({"request_id": list("abcd"), "reward": rewards})
+    file = tmp_path / f"late.{form}"
+    if form == "csv":
+        frame.to_csv(file, index=False)
+    elif form == "json":
+        frame.to_json(file, orient="records")
+    else:
+        frame.to_parquet(file)
+    with open_lines(str(file)) as lines:
+        found = [json.loads(line)["reward"] for line in lines if line]
+    assert found == [5, "12,50", "inf", 0.1]
+
+
+def test_a_label_that_is_no_number_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "late.csv"
+    file.write_text("request_id,truth\na,6\nb,six\nc,007\nd,7.5\ne,8\nf,\ng,9\n")
+    said: list[str] = []
+    with open_lines(str(file), (), said.append) as lines:
+        truths = [json.loads(line).get("truth") for line in lines if line]
+    assert truths == [6, "six", "007", 7.5, 8, None, 9]
+    assert said == ["of 6 labels in `truth` 2 are texts: line 3 `six`, line 4 `007`."]
 
 
 def test_rows_of_lists_are_counted_as_the_server_counts_them() -> None:

@@ -31,6 +31,10 @@ _INFINITE = re.compile(r"\s*[+-]?inf(inity)?\s*", re.IGNORECASE)
 _WHOLE = frozenset({"long", "integer"})
 _FLOATING = frozenset({"double", "float"})
 _NESTED = frozenset({"array", "object", "map"})
+#: No type of MLflow's: labels, where a number is one whatever the cells beside it are.
+LABEL = "label"
+# `007` and `1E5` beside texts are codes rather than numbers.
+_PLAIN = re.compile(r"\s*[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)(e[+-][0-9]+)?\s*")
 
 
 def typed(cells: Sequence[str], kind: str) -> list[Any]:
@@ -54,7 +58,7 @@ def typed(cells: Sequence[str], kind: str) -> list[Any]:
         return [cell or None for cell in cells]
     if kind in ("datetime", "binary"):
         return [None if cell in MISSING else cell for cell in cells]
-    return inferred(cells)
+    return _labels(cells) if kind == LABEL else inferred(cells)
 
 
 def without_missing(cells: Sequence[str]) -> list[str | None]:
@@ -76,6 +80,18 @@ def inferred(cells: Sequence[str]) -> list[Any]:
     if _BOOLEANS.keys() >= set(cells):
         return [_BOOLEANS[cell] for cell in cells]
     return [None if cell in MISSING else cell for cell in cells]
+
+
+def _labels(cells: Sequence[str]) -> list[Any]:
+    """Infer the type of the column, but where it is text have numbers be numbers.
+
+    >>> _labels(["6", "six", "", "007"]), _labels(["007", "6"])
+    ([6, 'six', None, '007'], [7, 6])
+    """
+    return [
+        inferred([cell])[0] if isinstance(cell, str) and _PLAIN.fullmatch(cell) else cell
+        for cell in inferred(cells)
+    ]
 
 
 def _is_number(cell: str) -> bool:

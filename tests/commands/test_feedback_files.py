@@ -1,0 +1,20 @@
+"""Files of outcomes: what they are recognised by, and what one bad cell does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.fixtures_deployment import Shop
+
+
+def test_one_bad_cell_refuses_its_line_only(shop: Shop, tmp_path: Path) -> None:
+    ids = [shop.ask()[0] for _ in range(16)]
+    rewards = ["-0.5", *["-1"] * 13, "12,50", "-2"]
+    lines = [f'{each},"{reward}"' for each, reward in zip(ids, rewards, strict=True)]
+    file = tmp_path / "late.csv"
+    file.write_text("\n".join(["request_id,reward", *lines]))
+    said = shop.run("feedback", "--data", str(file))
+    assert said.code == 3
+    assert said.out == "feedback: accepted 15, malformed 1\n"
+    assert "line 16: malformed: a reward must be a finite number, not '12,50'" in said.err
+    assert "line 2:" not in said.err
