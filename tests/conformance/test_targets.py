@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from mlops.deployment.targets import TARGETS, Rendered
+from mlops.deployment.targets.sources import push_hint
 from mlops.errors import InvalidInputError
 from mlops.linting import Context, lint
 from tests.deployment.matrix import CASES, options
@@ -219,11 +220,11 @@ def test_models_out_of_reach_are_refused(target: str, source: str, fault: str) -
         return
     with pytest.raises(InvalidInputError) as caught:
         platform.check(from_sources("s3://b/m", source), options())
-    assert "the model of arm 2, `" in caught.value.message
+    assert "the model of `m2` (`" in caught.value.message
     assert fault in caught.value.message
     assert "hunter2" not in caught.value.message + (caught.value.hint or "")
     assert caught.value.hint
-    if fault == "is on this machine":
+    if fault in ("is on this machine", "by MLflow only"):
         assert "`mlops models push wine/2 s3://BUCKET/wine-2`" in caught.value.hint
 
 
@@ -242,8 +243,20 @@ def test_settings_that_name_objects_hold_no_values(target: str, setting: str) ->
 def test_all_reasons_are_named_at_once(target: str) -> None:
     with pytest.raises(InvalidInputError) as caught:
         TARGETS.load(target)().check(from_sources("/a", "s3:///b"), options())
-    assert "arm 1" in caught.value.message
-    assert "arm 2" in caught.value.message
+    first, *faults = caught.value.message.splitlines()
+    assert first.endswith(":")
+    assert [fault[:17] for fault in faults] == ["- the model of `m", "- the model of `m"]
+    assert "`m1` (`/a`) is on this machine" in faults[0]
+    assert "`m2` (`s3:///b`) names no bucket" in faults[1]
+
+
+@pytest.mark.parametrize("target", RENDERED)
+def test_what_holds_for_several_arms_is_said_once(target: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        TARGETS.load(target)().check(from_sources("/a", "/b"), options())
+    told = "each model of `m1` (`/a`) and `m2` (`/b`) is on this machine."
+    assert caught.value.message.endswith(f": {told}")
+    assert (caught.value.hint or "").splitlines() == [push_hint("wine/1"), push_hint("wine/2")]
 
 
 @pytest.mark.parametrize("target", RENDERED)

@@ -315,6 +315,14 @@ def test_artifacts_of_a_server_the_pods_can_reach() -> None:
         Kubernetes().render(deployment, options())
 
 
+def test_the_api_keys_of_this_machine_get_their_secret() -> None:
+    made = Kubernetes().render(spec(1.0), replace(options(), keys_file="/my shop/wine.keys"))
+    (command,) = (each for each in made.before_apply if "wine-keys" in each)
+    assert "--from-file=keys.json='/my shop/wine.keys'" in command
+    named = replace(options("kubernetes", keys_secret="ours"), keys_file="/shop/wine.keys")
+    assert "keys.json" not in " ".join(Kubernetes().render(spec(1.0), named).before_apply)
+
+
 def test_no_command_carries_a_secret() -> None:
     made = rendered(spec(1.0), postgresql=True)
     assert len(made.before_apply) == 3

@@ -170,7 +170,7 @@ def test_a_source_is_written_as_it_is_or_refused(path: str) -> None:
     if source.isprintable() and source == source.strip() and "?" not in path:
         assert predictor(spec)["graph"]["children"][0]["modelUri"] == source
     else:
-        assert "model of arm 1" in refusal(spec)[0]
+        assert "model of `m1`" in refusal(spec)[0]
 
 
 @PROPERTY

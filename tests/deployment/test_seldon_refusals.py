@@ -58,7 +58,7 @@ def test_a_name_that_begins_with_a_digit_is_refused() -> None:
 )
 def test_what_rclone_cannot_fetch_is_refused(source: str, fault: str) -> None:
     message, hint = refusal(from_sources("s3://b/m", source))
-    assert "the model of arm 2, `" in message
+    assert "the model of `m2` (`" in message
     assert fault in message
     assert hint
 

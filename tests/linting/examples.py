@@ -119,6 +119,12 @@ EXAMPLES: Mapping[str, Example] = {
         ((f"{_CONTAINER}.image", "localhost:5000/wine@sha256:" + "0" * 64),),
     ),
     # kubernetes
+    "kubernetes/loopback": Example(
+        "kubernetes",
+        ((f"{_CONTAINER}.env.+", {"name": "TRACKING", "value": "http://127.0.0.1:5755"}),),
+        ((f"{_CONTAINER}.env.+", {"name": "TRACKING", "value": "http://mlflow.shop:5755"}),),
+        path="spec.template.spec.containers[0].env[1].value",
+    ),
     "kubernetes/selector": Example(
         "kubernetes", (("0.spec.selector", {"matchLabels": {"app": "beer"}}),)
     ),

@@ -260,7 +260,9 @@ def gather(
             *unread,
             f"{error.message} A Secret that a printed command makes gets another key.",
         ]
-    return spec, replace(options, details=details, key_file=key), [*notes, *unread]
+    keys = str(where.keys) if where.keys.exists() else ""
+    found = replace(options, details=details, key_file=key, keys_file=keys)
+    return spec, found, [*notes, *unread]
 
 
 def to_write(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 
 from mlops.deployment.log_sinks import log_sinks
-from mlops.deployment.targets import TARGETS, Rendered, RenderOptions, platform_of
+from mlops.deployment.targets import TARGETS, Rendered, RenderOptions, addresses, platform_of
 from mlops.deployment.targets.base import option
 from mlops.errors import InvalidInputError
 from mlops.linting import Context, lint
@@ -43,7 +43,9 @@ def render_checked(target: str, spec: DeploymentSpec, options: RenderOptions) ->
         if name.endswith(".yaml"):
             # Applied later, over what the others made.
             check_manifests({name: text}, known)
-    return rendered
+    bundled = platform_of(target).own_server or options.cluster.router
+    itself = addresses.notes(spec, options, bundled=bundled)
+    return replace(rendered, notes=(*dict.fromkeys(itself), *rendered.notes))
 
 
 def render_options(settings: RolloutSettings) -> RenderOptions:
@@ -66,6 +68,7 @@ def render_options(settings: RolloutSettings) -> RenderOptions:
         tracking_uri=tracking
         if tracking.startswith("http") and tracking == without_credentials(tracking)
         else "",
+        journal_url=without_credentials(settings.journal.url),
         endpoint_url=settings.artifacts.endpoint_url or _endpoint_of_s3(settings),
         **{name: getattr(settings, name) for name in _SECTIONS},
     )

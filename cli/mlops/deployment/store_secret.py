@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from mlops.deployment.core_v1 import Secret, ServiceAccount
 from mlops.deployment.yaml_templates import render_template
 from mlops.errors import InvalidInputError, did_you_mean, one_of
+from mlops.linting.addresses import is_loopback
 from mlops.registry.stores import Access, access_for, parse_location
 from mlops.registry.stores.values import Values, read_values
 
@@ -28,7 +29,6 @@ _KINDS: Mapping[str, type[Secret] | type[ServiceAccount]] = {
     "Secret": Secret,
     "ServiceAccount": ServiceAccount,
 }
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # The default of S3's own clients, which MinIO accepts.
 _REGION = "us-east-1"
 
@@ -124,8 +124,7 @@ def _facts(access: Access, values: Values, *, filled: bool) -> dict[str, object]
 
 
 def _notes(access: Access) -> tuple[str, ...]:
-    host = urlsplit(access.endpoint).hostname
-    if host in _LOOPBACK:
+    if is_loopback(access.endpoint):
         return (
             f"the endpoint {access.endpoint} is this machine, which no pod reaches by that name",
         )

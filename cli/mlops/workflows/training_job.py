@@ -18,9 +18,11 @@ from urllib.parse import urlsplit
 from mlops.deployment.manifest_files import RenderedFile, apply_command, put_files
 from mlops.deployment.option_rules import STDOUT
 from mlops.deployment.targets import pods
+from mlops.deployment.targets.addresses import IN_THE_CLUSTER, pod_itself
 from mlops.deployment.targets.base import Refusal, refuse
 from mlops.deployment.yaml_templates import render_template
 from mlops.errors import InvalidInputError, UsageError
+from mlops.linting.addresses import is_loopback
 from mlops.settings.project import as_name
 from mlops.settings.secrets import without_credentials
 from mlops.training.remote_plan import Plan, plan_trials
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 _NO_JOB = "A Job cannot be rendered"
 _FILES = ("configmap", "networkpolicy", "job")
 _INDEX = "$(JOB_COMPLETION_INDEX)"
-_LOOPBACK = ("127.0.0.1", "localhost", "::1", "0.0.0.0")  # noqa: S104 - refused, not bound
 # A ConfigMap has at most 1 MiB, and its names count as well.
 _MOST_BYTES = 900_000
 _OF_PODS = (
@@ -107,11 +108,8 @@ def _check_place(settings: Settings) -> None:
     check_shared(settings, "The pods of a Job")
     uri = settings.tracking_uri
     for what, place in (("MLflow", uri), ("the artifacts' store", settings.artifacts.endpoint_url)):
-        if urlsplit(place).hostname in _LOOPBACK:
-            raise InvalidInputError(
-                f"{what} is `{without_credentials(place)}`, which in a pod is the pod itself.",
-                hint="Use the address that it has in the cluster.",
-            )
+        if is_loopback(place):
+            raise InvalidInputError(f"{pod_itself(what, place)}.", hint=IN_THE_CLUSTER)
     if without_credentials(uri) != uri and not settings.training.secret:
         raise InvalidInputError(
             f"`{without_credentials(uri)}` is given with credentials, and those are kept out of "

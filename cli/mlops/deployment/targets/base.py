@@ -44,7 +44,9 @@ class RenderOptions:
         season: Period of the traffic, `day` or `week`; empty for none.
         tracking_uri: Address of the MLflow server, empty if a cluster could not reach it.
         endpoint_url: Address of the artifact store's server; empty for the provider's own.
+        journal_url: Address of the journal's server; empty where it is not known.
         key_file: File with the key of its request ids on this machine; empty without one.
+        keys_file: File with its API keys on this machine; empty without one.
         cluster: What all manifests have in common.
         auth: Whose signed tokens the bundled server takes.
         monitoring: For `--with monitoring`.
@@ -69,7 +71,9 @@ class RenderOptions:
     season: str = ""
     tracking_uri: str = ""
     endpoint_url: str = ""
+    journal_url: str = ""
     key_file: str = ""
+    keys_file: str = ""
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)
     monitoring: MonitoringSettings = field(default_factory=MonitoringSettings)
@@ -188,11 +192,12 @@ def refuse(what: str, refusals: Iterable[Refusal]) -> None:
         refusals: The reasons.
 
     Raises:
-        InvalidInputError: There are reasons.
+        InvalidInputError: There are reasons; of several, each has a line of its own.
     """
     found = list(refusals)
-    if found:
-        raise InvalidInputError(
-            f"{what}: {'; '.join(dict.fromkeys(refusal.fault for refusal in found))}.",
-            hint=" ".join(dict.fromkeys(refusal.hint for refusal in found)),
-        )
+    if not found:
+        return
+    faults = list(dict.fromkeys(refusal.fault for refusal in found))
+    hints = list(dict.fromkeys(refusal.hint for refusal in found))
+    one = f" {faults[0]}." if len(faults) == 1 else "".join(f"\n- {fault}" for fault in faults)
+    raise InvalidInputError(f"{what}:{one}", hint="\n".join(hints))

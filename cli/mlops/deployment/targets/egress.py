@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from mlops.deployment.targets.base import Refusal, RenderOptions
+from mlops.linting.addresses import is_loopback
 from mlops.spec.deployment import DeploymentSpec
 
 _SCHEME_PORTS = {"http": 80, "https": 443}
@@ -104,7 +105,8 @@ def _store(scheme: str, options: RenderOptions) -> Iterator[Rule]:
         yield from _reach("MLflow, which serves the models", options.tracking_uri)
         return
     what = "The artifact store"
-    if options.endpoint_url:
+    # Forwarded to this machine: where pods reach it is known to its Secret alone.
+    if options.endpoint_url and not is_loopback(options.endpoint_url):
         yield from _reach(what, options.endpoint_url)
         return
     yield Rule(what, port=_SCHEME_PORTS["https"])
@@ -117,6 +119,9 @@ def _store(scheme: str, options: RenderOptions) -> Iterator[Rule]:
 
 def _reach(what: str, url: str) -> Iterator[Rule]:
     """Yield how pods reach a server, from its URL alone."""
+    if is_loopback(url):
+        # A sidecar: what stays in the pod passes no policy.
+        return
     parts = urlsplit(url)
     host = parts.hostname or ""
     port = parts.port or _SCHEME_PORTS.get(parts.scheme, 0)

@@ -19,7 +19,7 @@ from urllib.parse import SplitResult
 
 from mlops.deployment.prometheus.files import MONITORING, Watching, faults, in_cluster
 from mlops.deployment.rollouts import ROLLOUTS, rollout_files
-from mlops.deployment.targets import egress, pods, sources
+from mlops.deployment.targets import addresses, egress, pods, sources
 from mlops.deployment.targets.base import Platform, Refusal, Rendered, RenderOptions, refuse
 from mlops.deployment.targets.egress import ModelServers
 from mlops.deployment.targets.names import (
@@ -280,6 +280,8 @@ def refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
     yield from sources.refusals(
         spec, lambda parts: _unfetchable(parts, options), lambda model: not model.endpoint
     )
+    if _needs_tracking(spec):
+        yield from addresses.tracking_refusals(options)
     yield from sources.disk_refusals(spec, options, together=True)
     yield from _size_refusals(spec, options)
     yield from setting_refusals(options)
@@ -474,6 +476,12 @@ def secrets(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
             f"kubectl create secret generic {spec.name}-mlops{namespace} "
             f"--from-file=request-id-key={key}"
             f"{'' if own.insecure_no_auth else more}"
+        )
+    if options.keys_file and not own.keys_secret:
+        yield (
+            f"kubectl create secret generic {spec.name}-keys{namespace} "
+            f"--from-file=keys.json={shlex.quote(options.keys_file)} "
+            "--dry-run=client -o yaml | kubectl apply -f -"
         )
     if options.postgresql and not own.journal_secret:
         yield (

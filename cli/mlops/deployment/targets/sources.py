@@ -24,7 +24,7 @@ def push_hint(ref: str) -> str:
     place = re.sub(r"[^A-Za-z0-9._-]+", "-", ref).strip("-")
     return (
         f"`mlops models push {ref} s3://BUCKET/{place}` copies it to where the cluster can reach "
-        "it; then this command finds it there."
+        "it; then the same `mlops deploy` finds it there."
     )
 
 
@@ -33,18 +33,24 @@ def refusals(
     fetch: Fetcher,
     among: Callable[[ModelVersion], bool] = lambda _: True,
 ) -> Iterator[Refusal]:
-    """Say why models cannot be fetched, and what would help.
+    """Say why models cannot be fetched, and what would help; once for all of whom the same holds.
 
     Args:
         spec: Has the models.
         fetch: Says why a URI cannot be fetched.
         among: Whether a model is fetched at all.
     """
-    for number, model in enumerate(spec.models, start=1):
+    faults: dict[str, list[tuple[str, str, str]]] = {}
+    for name, model in models_of(spec).items():
         found = refusal(model, fetch) if among(model) else None
         if found is not None:
             shown = without_credentials(model.source).partition("?")[0]
-            yield Refusal(f"the model of arm {number}, `{shown}`, {found.fault}", found.hint)
+            faults.setdefault(found.fault, []).append((name, shown, found.hint))
+    for fault, those in faults.items():
+        named = " and ".join(f"`{name}` (`{shown}`)" for name, shown, _ in those)
+        whose = "the model of" if len(those) == 1 else "each model of"
+        hint = "\n".join(dict.fromkeys(hint for *_, hint in those))
+        yield Refusal(f"{whose} {named} {fault}", hint)
 
 
 def refusal(model: ModelVersion, fetch: Fetcher) -> Refusal | None:
@@ -62,6 +68,8 @@ def refusal(model: ModelVersion, fetch: Fetcher) -> Refusal | None:
             "Leave out what comes before `@` and after `?`; credentials belong in a Secret.",
         )
     found = fetch(parts)
+    if found is not None and parts.scheme in _ONLY_MLFLOW:
+        return Refusal(found.fault, f"{hint}\n{found.hint}")
     if found is None and not parts.netloc and parts.scheme != "mlflow-artifacts":
         return Refusal("names no bucket", hint)
     return found

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeGuard
+from urllib.parse import urlsplit
 
+from mlops.linting.addresses import is_loopback
 from mlops.linting.base import Context, Problem, Rule, maps, twice
 from mlops.linting.documents import Document, Path, is_placeholder
 
@@ -152,6 +155,60 @@ def secret_data(document: Document, context: Context) -> Iterator[Problem]:
             yield Problem(("data", key), f"the value of `{key}` is not base64")
 
 
+def loopback(document: Document, context: Context) -> Iterator[Problem]:
+    """Find variables, settings and rules of policies that lead a pod to itself."""
+    for path, pod in _pods(document):
+        places = list(_containers(path, pod))
+        for place, container in places:
+            for index, variable in enumerate(maps(container.get("env"))):
+                url = variable.get("value")
+                if _calls_itself(url) and not _listens(places, url):
+                    yield Problem((*place, "env", index, "value"), f"`{url}` {_POD_ITSELF}")
+    if document.kind == "ConfigMap":
+        for key, text in (document.at("data") or {}).items():
+            for url in _called(text):
+                yield Problem(("data", key), f"`{url}` {_POD_ITSELF}")
+    for number, rule in enumerate(maps(document.at("spec", "egress"))):
+        for index, peer in enumerate(maps(rule.get("to"))):
+            block = str((peer.get("ipBlock") or {}).get("cidr") or "")
+            if is_loopback(f"[{block.partition('/')[0]}]" if ":" in block else block):
+                where = ("spec", "egress", number, "to", index, "ipBlock", "cidr")
+                yield Problem(where, f"`{block}` {_POD_ITSELF}")
+
+
+_POD_ITSELF = "in a pod is the pod itself"
+_URL = re.compile(r"(?:https?|postgres\w*)://\S+")
+
+
+def _calls_itself(url: object) -> TypeGuard[str]:
+    return isinstance(url, str) and bool(_URL.fullmatch(url)) and is_loopback(url)
+
+
+def _listens(places: Sequence[tuple[Path, Mapping[str, Any]]], url: str) -> bool:
+    """Whether a container of the pod may listen at a URL; one that names no port may at any."""
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        return False
+    named = [
+        {each.get("containerPort") for each in maps(container.get("ports"))}
+        for _, container in places
+    ]
+    others = len(places) > 1 and any(not ports for ports in named)
+    return others or any(port in ports for ports in named)
+
+
+def _called(text: object) -> Iterator[str]:
+    """Yield where the bundled server's revision has sinks and arms that lead to its own pod."""
+    try:
+        document = json.loads(str(text))
+        sinks, arms = document.get("sinks") or (), document["spec"]["arms"]
+        found = [sink["to"] for sink in sinks] + [arm["model"]["source"] for arm in arms]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return
+    yield from filter(is_loopback, (part for each in found for part in str(each).split(",")))
+
+
 def _resources(value: object, path: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     """Yield what containers ask for, wherever it is."""
     if isinstance(value, Mapping):
@@ -201,6 +258,16 @@ def _containers(path: Path, pod: Mapping[str, Any]) -> Iterator[tuple[Path, Mapp
 
 
 RULES = (
+    Rule(
+        "kubernetes/loopback",
+        "warning",
+        (*_WITH_PODS, "ConfigMap", "networking.k8s.io/NetworkPolicy"),
+        loopback,
+        "`localhost`, 127.0.0.1 and ::1 are the pod that calls them. Write the address that the "
+        "server has in the cluster, such as `http://mlflow.shop:5000`. A sidecar of the pod may be "
+        "meant: name its port among the `ports` of its container.",
+        "https://kubernetes.io/docs/concepts/workloads/pods/#pod-networking",
+    ),
     Rule(
         "kubernetes/requests",
         "error",
