@@ -37,6 +37,30 @@ def half_answer(shop: Shop, *, n: int = 4000, lift: float = 0.2) -> None:
     shop.flush()
 
 
+def learning(shop: Shop, *, lift: float = 0.0) -> tuple[float, float]:
+    """A hundred short revisions give `b` ever more traffic, and nobody answers the later half.
+
+    Returns:
+        Manski's bounds by brute force, from what each request would have earned under either arm.
+    """
+    ends = np.zeros((2, 2))
+    requests = 0
+    for step in range(100):
+        shop.live(0.9 - step / 125, 0.1 + step / 125)
+        for i, arm in enumerate(shop.draw(60).tolist()):
+            nonce = shop.ask(arm, shop.now_ms + i)
+            earns = shop.rng.random(2) < [0.3, 0.3 + lift]
+            told = step < 50
+            ends += np.stack([earns, earns]) if told else [[0, 0], [1, 1]]
+            requests += 1
+            if told:
+                shop.tell(nonce, arm, shop.now_ms + i + 1, earns[arm])
+        shop.now_ms += 1000
+    shop.flush()
+    low, high = ends / requests
+    return low[1] - high[0], high[1] - low[0]
+
+
 def shop_of(journal: SqlJournal, rules: Attribution | None = None) -> Shop:
     return Shop(journal, np.random.default_rng(3), rules=rules or Attribution())
 
@@ -57,6 +81,23 @@ def test_bounds_are_those_of_the_silent_at_their_worst(journal: SqlJournal) -> N
     assert found.manski[0] < found.lee[0] < means[1] - means[0] < found.lee[1] < found.manski[1]
     assert read_report(report_document(report)).silent == report.silent
     assert "Manski" in render_page(read_page(journal))
+
+
+def test_under_changing_probabilities_the_silent_keep_their_share(journal: SqlJournal) -> None:
+    brute = learning(shop_of(journal))
+    report = make_report(journal, now_ms=_NOW_MS)
+    (found,) = report.silent
+    # Half of the requests are silent: nothing is known of half of either arm's rewards.
+    assert found.manski[1] - found.manski[0] == pytest.approx(1.0, abs=0.05)
+    assert found.manski == pytest.approx(brute, abs=0.06)
+    assert (found.answered, found.baseline_answered) == pytest.approx((0.5, 0.5), abs=0.03)
+    (gate,) = [gate for gate in report.gates if gate.name == "feedback"]
+    assert gate.passed
+    first, weighted = gate.text.split("Weighted by them it is: ")
+    assert "`a` 70.7 %, `b` 28.6 %" in first
+    assert "The probabilities of the arms changed while this share did" in first
+    shares = [float(part.split()[1]) for part in weighted.split(".  ")[0].split(", ")[:2]]
+    assert shares == pytest.approx([50, 50], abs=3)
 
 
 def test_so_many_silent_ones_would_open_the_decision_again(journal: SqlJournal) -> None:

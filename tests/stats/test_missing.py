@@ -9,8 +9,9 @@ from mlops.stats.missing import (
     missing_feedback,
     robust_interval,
     tipping_share,
+    weighted_rates,
 )
-from mlops.stats.sample_ratio import log_evidence
+from mlops.stats.sample_ratio import TILTS, log_evidence, tilted_evidence, tilted_log_evidence
 from tests.stats.tolerance import most
 
 HALF = np.array([0.5, 0.5])
@@ -120,3 +121,103 @@ def test_an_effect_made_by_who_is_missing_does_not_stand() -> None:
     assert high > gap + 0.1
     assert robust_interval((0.1, 0.2), left, theirs, (0.5, 0.5)) == pytest.approx((0.1, 0.2))
     assert robust_interval((0.1, 0.2), left[:0], theirs, (0.0, 0.5)) == (0.1, 0.2)
+
+
+def learning_policy(
+    rng: np.random.Generator, n: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Potential rewards and responses of n requests under two arms, the arms, and their weights.
+
+    Answers get rarer, rewards better and the second arm more probable with time: pooled shares and
+    means are wrong by far, and late epochs have no answer at all.
+    """
+    epochs = np.arange(n) // 20
+    time = epochs / epochs.max()
+    always = rng.random(n) < 0.9 - 1.2 * time
+    # The second arm moves some of those who are pleased to answer, and nobody to be silent.
+    rewards = (rng.random((2, n)) < np.stack([0.2 + 0.5 * time, 0.3 + 0.5 * time])).astype(float)
+    answers = np.stack([always, always | ((rng.random(n) < 0.2 * (time < 0.6)) & (rewards[1] > 0))])
+    weights = np.stack([0.8 - 0.6 * time, 0.2 + 0.6 * time])
+    arms = (rng.random(n) < weights[1]).astype(np.int64)
+    return rewards, answers, arms, weights, epochs
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_weighted_bounds_are_those_of_all_requests(seed: int) -> None:
+    n = 20_000
+    rewards, answers, arms, weights, epochs = learning_policy(np.random.default_rng(seed), n)
+    # By brute force: every request under both arms, the silent ones at the ends of the range.
+    low, high = (np.where(answers, rewards, end).mean(axis=1) for end in (0.0, 1.0))
+    everybody = [rewards[arm][answers[arm]] for arm in (0, 1)]
+    true_rates = answers.mean(axis=1)
+
+    of = np.stack([weights[:, epochs == epoch][:, 0] for epoch in range(epochs.max() + 1)])
+    asked, told = np.zeros(of.shape, dtype=np.int64), np.zeros(of.shape, dtype=np.int64)
+    seen = answers[arms, np.arange(n)]
+    np.add.at(asked, (epochs, arms), 1)
+    np.add.at(told, (epochs[seen], arms[seen]), 1)
+    base, candidate = weighted_rates(asked, told, of)
+    own = [(arms == arm) & seen for arm in (0, 1)]
+    theirs, ours = (rewards[arm][own[arm]] for arm in (0, 1))
+    odds = [1 / weights[arm][own[arm]] for arm in (0, 1)]
+    means = np.average(ours, weights=odds[1]), np.average(theirs, weights=odds[0])
+    manski = manski_bounds((float(means[0]), float(means[1])), (candidate, base), (0, 1))
+    lee = lee_bounds(ours, theirs, (candidate, base), (odds[1], odds[0]))
+
+    # Four standard errors of a weighted mean of values in [0, 1] per arm.
+    error = 4 * float(np.sqrt((1 / weights).mean(axis=1).sum() / 4 / n))
+    assert (base, candidate) == pytest.approx(tuple(true_rates), abs=error)
+    assert manski == pytest.approx((low[1] - high[0], high[1] - low[0]), abs=error)
+    brute = lee_bounds(everybody[1], everybody[0], (true_rates[1], true_rates[0]))
+    assert lee == pytest.approx(brute, abs=error / true_rates.min())
+    # They hold the truth, which the shares and means as they came do not lead to.
+    truth = rewards[1].mean() - rewards[0].mean()
+    assert manski[0] < truth < manski[1]
+    assert abs(own[1].sum() / (arms == 1).sum() - true_rates[1]) > 2 * error
+
+
+def test_weights_of_one_stratum_cancel() -> None:
+    candidate, baseline = np.arange(6.0), np.array([2.0, 3.0])
+    alike = (np.full(6, 5.0), np.full(2, 1.25))
+
+    assert lee_bounds(candidate, baseline, (0.6, 0.4), alike) == pytest.approx((-1.0, 1.0))
+    assert robust_interval((0.1, 0.2), candidate, baseline, (0.6, 0.4), alike) == pytest.approx(
+        robust_interval((0.1, 0.2), candidate, baseline, (0.6, 0.4))
+    )
+
+
+def test_weights_are_those_of_copies() -> None:
+    values, copies = np.array([0.0, 3.0, 1.0, 7.0]), np.array([3, 1, 2, 2])
+    other = np.array([1.0])
+
+    weighted = lee_bounds(values, other, (0.8, 0.3), (copies.astype(float), np.ones(1)))
+
+    assert weighted == pytest.approx(lee_bounds(np.repeat(values, copies), other, (0.8, 0.3)))
+
+
+def test_the_bet_over_strata_is_that_of_each_draw() -> None:
+    rng = np.random.default_rng(4)
+    of = rng.dirichlet(np.ones(3), size=40)
+    strata = rng.integers(0, 40, 500)
+    arms = np.array([rng.choice(3, p=of[stratum]) for stratum in strata])
+    counts = np.zeros(of.shape, dtype=np.int64)
+    np.add.at(counts, (strata, arms), 1)
+
+    assert tilted_log_evidence(counts, of) == pytest.approx(tilted_evidence(arms, of[strata])[-1])
+    assert len(TILTS) * 3 == 24
+
+
+@pytest.mark.parametrize("differs", [False, True])
+def test_rates_are_compared_within_each_of_many_epochs(differs: bool) -> None:
+    rng = np.random.default_rng(5)
+    share = np.linspace(0.9, 0.1, 300)
+    weights = np.stack([share, 1 - share], axis=1)
+    asked = rng.multinomial(15, weights)
+    # Everybody answers at first, and nobody in the end.
+    rates = np.linspace(1, 0, 300)[:, None] * ([1.0, 0.7] if differs else [1.0, 1.0])
+    found = missing_feedback(asked, rng.binomial(asked, rates), weights)
+
+    assert found.differs is differs
+    assert found.rates[0] - found.rates[1] > 0.2
+    if not differs:
+        assert found.weighted[0] == pytest.approx(found.weighted[1], abs=0.05)

@@ -127,12 +127,6 @@ class AskedCounts:
         """Units whose feedback window is still open."""
         return self.n - int(self.closed.sum())
 
-    def answer_rate(self, arm: int, stratum: int | None = None) -> float:
-        """Share of an arm's closed units with feedback; 1 without any unit."""
-        rows = slice(None) if stratum is None else stratum
-        closed = int(self.closed[rows, arm].sum())
-        return int(self.answered[rows, arm].sum()) / closed if closed else 1.0
-
 
 def ends_of(times_ms: NDArray[np.int64]) -> tuple[int, int] | None:
     """First and last of ascending times; None without any."""

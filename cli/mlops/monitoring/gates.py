@@ -15,10 +15,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mlops.monitoring.answers import answers_of
 from mlops.monitoring.evidence import Evidence
 from mlops.spec.attribution import LEFT_OUT
 from mlops.stats.missing import MissingFeedback, missing_feedback, robust_interval
 from mlops.stats.sample_ratio import sample_ratio
+
+# A difference of shares that a reader may wonder about.
+_NOTICED = 0.02
 
 GateName = Literal[
     "feedback",
@@ -102,14 +106,15 @@ def _failures(evidence: Evidence) -> Gate:
     asked = evidence.asked
     found = missing_feedback(asked.all, asked.all - asked.failed, evidence.weights)
     shares = _shares(evidence, 1 - found.rates)
+    over_time = _over_time(evidence, 1 - found.rates, 1 - found.weighted)
     if not found.differs:
-        return Gate("failures", True, found.p_value, f"Failed requests: {shares}.")
+        return Gate("failures", True, found.p_value, f"Failed requests: {shares}.{over_time}")
     return Gate(
         "failures",
         False,
         found.p_value,
         f"Arms differ in how many requests fail or are refused: {shares}. The others may be the "
-        "easier ones.",
+        f"easier ones.{over_time}",
         "`mlops logs` has the reasons. Fix the arm, or say what a failure is worth: `[feedback] "
         "failed = REWARD`.",
     )
@@ -123,39 +128,64 @@ def feedback_test(evidence: Evidence) -> MissingFeedback:
 
 def _feedback(evidence: Evidence, bounds: Sequence[Bounds]) -> Gate:
     found = feedback_test(evidence)
-    shares = _shares(evidence, found.rates)
+    shares = _answered(evidence, found.rates)
+    over_time = _over_time(evidence, found.rates, found.weighted)
     if not found.differs:
-        rests = [each for each in bounds if _rests_on_silence(evidence, each, found.rates)]
+        rests = [each for each in bounds if _rests_on_silence(evidence, each)]
         if not rests or evidence.spec.attribution.missing == LEFT_OUT:
-            return Gate("feedback", True, found.p_value, f"Answered: {shares}.")
+            return Gate("feedback", True, found.p_value, f"{shares}{over_time}")
         name = evidence.spec.arms[rests[0].candidate].name
         return Gate(
             "feedback",
             False,
             found.p_value,
-            f"Answered: {shares}. That small difference could by itself make `{name}` look so.",
+            f"{shares} That small difference could by itself make `{name}` look so.{over_time}",
             "Collect more feedback, or say what silence means: `[feedback] window` and `missing`.",
         )
     return Gate(
         "feedback",
         False,
         found.p_value,
-        f"Arms differ in how many requests have feedback: {shares}. They are not a random sample.",
+        f"Arms differ in how many requests have feedback. {shares} They are not a random sample."
+        f"{over_time}",
         "Find out why; or say how long feedback may take and what silence means: `[feedback] "
         "window` and `missing`.",
     )
 
 
-def _rests_on_silence(evidence: Evidence, bounds: Bounds, rates: NDArray[np.float64]) -> bool:
+def _rests_on_silence(evidence: Evidence, bounds: Bounds) -> bool:
     """Whether a decided comparison is open once missing feedback is allowed for."""
     if bounds.lower <= 0 <= bounds.upper:
         return False
-    ours, theirs = (
-        evidence.rewards[evidence.arms == arm] for arm in (bounds.candidate, evidence.base)
-    )
-    shares = float(rates[bounds.candidate]), float(rates[evidence.base])
-    low, high = robust_interval((bounds.lower, bounds.upper), ours, theirs, shares)
+    ours, theirs = answers_of(evidence, (bounds.candidate, evidence.base))
+    low, high = robust_interval(
+        (bounds.lower, bounds.upper), ours.rewards, theirs.rewards, (ours.rate, theirs.rate),
+        (ours.weights, theirs.weights),
+    )  # fmt: skip
     return low <= 0 <= high
+
+
+def _answered(evidence: Evidence, rates: NDArray[np.float64]) -> str:
+    shares = _shares(evidence, rates)
+    if not shares:
+        return "Requests with feedback: none can be judged yet."
+    return f"Requests with feedback: {shares}."
+
+
+def _over_time(
+    evidence: Evidence, rates: NDArray[np.float64], weighted: NDArray[np.float64]
+) -> str:
+    """Say why shares differ where the test finds nothing: arms had their requests at other times.
+
+    Empty where the probabilities were the same all the time, or that makes no difference.
+    """
+    if not (np.abs(rates - weighted) >= _NOTICED).any():
+        return ""
+    return (
+        " The probabilities of the arms changed while this share did, which makes it differ from "
+        f"arm to arm. Weighted by them it is: {_shares(evidence, weighted)}. The test compares "
+        "arms where they had the same probabilities."
+    )
 
 
 def _shares(evidence: Evidence, rates: NDArray[np.float64]) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from mlops.monitoring.answers import answers_of
 from mlops.monitoring.evidence import Evidence
 from mlops.monitoring.gates import Bounds
 from mlops.rewards import Range
@@ -24,6 +22,7 @@ class SilentReport:
         arm: The arm.
         baseline: What it is compared with.
         answered: Share of the arm's requests with feedback, whose window has closed, in [0, 1].
+            Where the probabilities of the arms have changed, requests are weighted by them.
         baseline_answered: The same of the baseline.
         lee: Lower and upper bound for those who answer under either arm, if the arm moves
             every unit's response in one direction; None where an arm has no answer.
@@ -57,25 +56,25 @@ def silent_report(evidence: Evidence, bounds: Bounds) -> SilentReport | None:
         evidence: All of the experiment.
         bounds: The comparison.
     """
-    rules, pair = evidence.spec.attribution, _pair(evidence, bounds)
+    rules, pair = evidence.spec.attribution, (bounds.candidate, evidence.base)
     if rules.fills_silence or rules.missing == LEFT_OUT or evidence.sums is not None:
         return None
-    rates = [evidence.asked.answer_rate(arm) for arm in pair]
-    known = [evidence.arms == arm for arm in pair]
-    if not evidence.arms.size or max(rates, default=1.0) <= 0 or min(rates) >= 1:
-        return None
-    if not all(own.any() for own in known) or not evidence.asked.n:
+    ours, theirs = answers_of(evidence, pair)
+    rates = ours.rate, theirs.rate
+    if not (ours.rewards.size and theirs.rewards.size and min(rates) < 1 and max(rates) > 0):
         return None
     ends = evidence.bounds or (float(evidence.rewards.min()), float(evidence.rewards.max()))
     arms = evidence.spec.arms
-    lee, manski = _over_revisions(evidence, pair, ends)
+    lee = None
+    if min(rates) > 0:
+        lee = lee_bounds(ours.rewards, theirs.rewards, rates, (ours.weights, theirs.weights))
     return SilentReport(
         arm=arms[pair[0]].name,
         baseline=arms[pair[1]].name,
         answered=rates[0],
         baseline_answered=rates[1],
         lee=lee,
-        manski=manski,
+        manski=manski_bounds((ours.mean, theirs.mean), rates, ends),
         lowest=ends[0],
         highest=ends[1],
         declared=evidence.bounds is not None,
@@ -94,47 +93,13 @@ def in_a_sentence(found: SilentReport, bounds: Bounds) -> str:
     )
 
 
-def _pair(evidence: Evidence, bounds: Bounds) -> tuple[int, int]:
-    return bounds.candidate, evidence.base
-
-
-def _over_revisions(
-    evidence: Evidence, pair: tuple[int, int], ends: Range
-) -> tuple[tuple[float, float] | None, tuple[float, float]]:
-    """Bounds of Lee and of Manski in each policy epoch, averaged by its requests.
-
-    Pooled they would mix the weights of one with the base rate of another.
-    """
-    lee, manski, sizes = [], [], []
-    for stratum in range(len(evidence.weights)):
-        ours, theirs = (
-            evidence.rewards[(evidence.arms == arm) & (evidence.strata == stratum)] for arm in pair
-        )
-        first, second = (evidence.asked.answer_rate(arm, stratum) for arm in pair)
-        rates = first, second
-        if not ours.size or not theirs.size or min(rates) <= 0:
-            continue
-        lee.append(lee_bounds(ours, theirs, rates))
-        manski.append(manski_bounds((float(ours.mean()), float(theirs.mean())), rates, ends))
-        sizes.append(float(evidence.asked.all[stratum].sum()))
-    if not sizes or not sum(sizes):
-        width = ends[1] - ends[0]
-        return None, (-width, width)
-    return _average(lee, sizes), _average(manski, sizes)
-
-
-def _average(bounds: list[tuple[float, float]], sizes: list[float]) -> tuple[float, float]:
-    low, high = np.average(np.array(bounds), axis=0, weights=sizes).tolist()
-    return low, high
-
-
 def _tipping(evidence: Evidence, bounds: Bounds, ends: Range) -> float | None:
     if bounds.lower <= 0 <= bounds.upper:
         return None
     leader = bounds.candidate if bounds.lower > 0 else evidence.base
-    rewards: NDArray[np.float64] = evidence.rewards[evidence.arms == leader]
-    rate = evidence.asked.answer_rate(leader)
-    if not rewards.size or rate <= 0:
+    pair = (bounds.candidate, evidence.base)
+    its = answers_of(evidence, pair)[pair.index(leader)]
+    if not its.rewards.size or not its.rate > 0:
         return None
     lead = bounds.lower if bounds.lower > 0 else -bounds.upper
-    return tipping_share(lead, float(rewards.mean()), rate, ends[0])
+    return tipping_share(lead, its.mean, its.rate, ends[0])

@@ -16,11 +16,25 @@ Pass only requests whose window has closed: an arm that answers late looks like 
 and while answers still come the counts of missing ones form no martingale. Where arms are not drawn
 by w at all this alarms as well; `sample_ratio` says which it is.
 
+A policy that learns has hundreds of strata with few requests each, and an e-value that begins again
+in each of them learns nothing. With several strata each set has the mean of that e-value and of
+`tilted_log_evidence`, one bet on the odds of an arm that is kept over all of them.
+
+The weights. A policy that learns moves w, and answers come and go with time, so that the shares of
+answered requests, and their means, are not those of all requests, and strata in which nobody
+answers must not be left out. Each request is weighted by 1 / w_k of its arm and stratum, and sums
+are divided by the sum of the weights (Hajek; Horvitz, Thompson, JASA 47, 1952). w is known before
+the draw, so that both sums are unbiased for those of all requests under arm k, whatever the policy
+learned from (Hadad et al., PNAS 118, 2021, arXiv 1911.02768). With one stratum the weights cancel.
+
 The bounds. Means of those who answer compare all requests only if the silent ones are like them.
-    Manski (AER 80, 1990): silent rewards anywhere in [lo, hi].
+    Manski (AER 80, 1990), of a randomised draw Horowitz and Manski (JASA 95, 2000): silent rewards
+        anywhere in [lo, hi]. Linear in the rewards, so that weighted means and rates bound the mean
+        of all requests: lo and hi in place of every silent reward.
     Lee (RES 76, 2009): responses of the arm that gets more of them are trimmed at the top, or the
         bottom, until the rates agree; bounds for those who respond in either arm. Assumes that the
-        arm moves every unit's response in one direction, and a randomised draw.
+        arm moves every unit's response in one direction, and a randomised draw. Weighted: the
+        trimmed share is one of weight (Semenova, arXiv 2008.13720, with known propensities).
     Robust interval: the verdict's interval, moved outwards by what Lee's bounds leave open. The
         test takes some dozen silent requests to speak, an effect made by them may need fewer:
         a verdict stands only if it stands so.
@@ -33,7 +47,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mlops.stats.sample_ratio import ALPHA, log_evidence
+from mlops.stats.sample_ratio import ALPHA, log_evidence, tilted_log_evidence
+
+#: Weights of the answered requests of the candidate, and of the baseline.
+Weights = tuple[NDArray[np.floating], NDArray[np.floating]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +62,15 @@ class MissingFeedback:
         differs: Whether `p_value` is at most alpha.
         alpha: Probability of a false alarm, ever.
         rates: Answered over asked, of each arm over all strata; nan where none was asked, (k,).
+        weighted: The same with each request weighted by 1 / w: shares of all requests, which
+            compare where the probabilities have changed, (k,).
     """
 
     p_value: float
     differs: bool
     alpha: float
     rates: NDArray[np.float64]
+    weighted: NDArray[np.float64]
 
 
 def missing_feedback(
@@ -79,16 +99,47 @@ def missing_feedback(
     shares = np.atleast_2d(np.asarray(weights, dtype=np.float64))
     if not all_of.shape == some.shape == shares.shape or (some < 0).any() or (some > all_of).any():
         raise ValueError(f"answered {some.tolist()} must be among asked {all_of.tolist()}")
-    spoke, silent = (
-        sum(float(log_evidence(row, share)) for row, share in zip(rows, shares, strict=True))
-        for rows in (some, all_of - some)
-    )
+    spoke, silent = _evidence(some, shares), _evidence(all_of - some, shares)
     log_e = np.logaddexp.reduce([spoke, silent, spoke + silent]) - np.log(3)
     p_value = float(np.exp(-max(log_e, 0.0)))
     total, answers = all_of.sum(axis=0), some.sum(axis=0)
     with np.errstate(invalid="ignore"):
         rates = answers / np.where(total > 0, total, np.nan)
-    return MissingFeedback(p_value, p_value <= alpha, alpha, rates)
+    weighted = weighted_rates(all_of, some, shares)
+    return MissingFeedback(p_value, p_value <= alpha, alpha, rates, weighted)
+
+
+def _evidence(counts: NDArray[np.int64], shares: NDArray[np.float64]) -> float:
+    """Log e-value that arms of some requests are not drawn by the weights, over all strata."""
+    each = [float(log_evidence(row, share)) for row, share in zip(counts, shares, strict=True)]
+    if len(each) < 2:
+        return sum(each)
+    return float(np.logaddexp(sum(each), tilted_log_evidence(counts, shares)) - np.log(2))
+
+
+def weighted_rates(
+    asked: NDArray[np.integer], answered: NDArray[np.integer], weights: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Share of all requests that would be answered under each arm.
+
+    Args:
+        asked: Requests per stratum and arm, (s, k).
+        answered: Those of them that were answered, (s, k).
+        weights: Probabilities of the arms, (s, k).
+
+    Returns:
+        Of each arm, over the strata in which it may be drawn; nan where none was asked, (k,).
+
+    >>> asked = np.array([[90, 10], [10, 90]])
+    >>> weighted_rates(asked, asked * [[1], [0]], np.array([[0.9, 0.1], [0.1, 0.9]])).tolist()
+    [0.5, 0.5]
+    """
+    each = np.divide(1.0, weights, out=np.zeros(weights.shape), where=weights > 0)
+    total = (asked * each).sum(axis=0)
+    share: NDArray[np.float64] = np.divide(
+        (answered * each).sum(axis=0), total, out=np.full(total.shape, np.nan), where=total > 0
+    )
+    return share
 
 
 def manski_bounds(
@@ -97,8 +148,9 @@ def manski_bounds(
     """Bounds of candidate minus baseline over all requests, whatever the silent ones earned.
 
     Args:
-        means: Mean reward of the answered requests of the candidate and of the baseline.
-        rates: Share of requests answered, of each, in [0, 1].
+        means: Mean reward of the answered requests of the candidate and of the baseline, weighted
+            where the probabilities have changed.
+        rates: Share of requests answered, of each, in [0, 1], weighted likewise.
         reward_range: lo and hi.
 
     Returns:
@@ -119,7 +171,10 @@ def manski_bounds(
 
 
 def lee_bounds(
-    candidate: NDArray[np.floating], baseline: NDArray[np.floating], rates: tuple[float, float]
+    candidate: NDArray[np.floating],
+    baseline: NDArray[np.floating],
+    rates: tuple[float, float],
+    weights: Weights | None = None,
 ) -> tuple[float, float]:
     """Bounds of candidate minus baseline among those who answer in either arm.
 
@@ -127,6 +182,7 @@ def lee_bounds(
         candidate: Rewards of its answered requests, shape (n,), n > 0.
         baseline: Rewards of the baseline's, shape (m,), m > 0.
         rates: Share of requests answered, of the candidate and the baseline, in (0, 1].
+        weights: Of these requests, (n,) and (m,), positive; None where all count alike.
 
     Returns:
         Lower and upper bound; no sampling error in them. Equal rates give the difference twice.
@@ -136,12 +192,14 @@ def lee_bounds(
     """
     if not candidate.size or not baseline.size or min(rates) <= 0:
         raise ValueError("every arm needs an answer")
+    ours, theirs = weights or (np.ones(candidate.size), np.ones(baseline.size))
     kept = min(rates) / max(rates)
-    low, high = _trimmed(candidate if rates[0] >= rates[1] else baseline, kept)
     if rates[0] >= rates[1]:
-        other = float(np.mean(baseline))
+        low, high = _trimmed(candidate, ours, kept)
+        other = float(np.average(baseline, weights=theirs))
         return low - other, high - other
-    other = float(np.mean(candidate))
+    low, high = _trimmed(baseline, theirs, kept)
+    other = float(np.average(candidate, weights=ours))
     return other - high, other - low
 
 
@@ -150,6 +208,7 @@ def robust_interval(
     candidate: NDArray[np.floating],
     baseline: NDArray[np.floating],
     rates: tuple[float, float],
+    weights: Weights | None = None,
 ) -> tuple[float, float]:
     """The interval of a difference, allowing for who may be missing.
 
@@ -158,6 +217,7 @@ def robust_interval(
         candidate: Rewards of the candidate's answered requests, shape (n,).
         baseline: Rewards of the baseline's, shape (m,).
         rates: Share of requests answered, of the candidate and the baseline.
+        weights: As in `lee_bounds`.
 
     Returns:
         Bounds further out by how far Lee's bounds lie from the plain difference of means; the same
@@ -165,19 +225,26 @@ def robust_interval(
     """
     if not candidate.size or not baseline.size or not min(rates) > 0:
         return bounds
-    low, high = lee_bounds(candidate, baseline, rates)
-    plain = float(np.mean(candidate)) - float(np.mean(baseline))
+    ours, theirs = weights or (np.ones(candidate.size), np.ones(baseline.size))
+    low, high = lee_bounds(candidate, baseline, rates, (ours, theirs))
+    plain = float(np.average(candidate, weights=ours) - np.average(baseline, weights=theirs))
     return bounds[0] - max(plain - low, 0.0), bounds[1] + max(high - plain, 0.0)
 
 
-def _trimmed(values: NDArray[np.floating], kept: float) -> tuple[float, float]:
-    """Mean of the lowest, and of the highest, share of the values."""
-    ordered = np.sort(np.asarray(values, dtype=np.float64))
-    weight = np.clip(kept * ordered.size - np.arange(ordered.size), 0.0, 1.0)
-    return (
-        float(weight @ ordered / weight.sum()),
-        float(weight @ ordered[::-1] / weight.sum()),
+def _trimmed(
+    values: NDArray[np.floating], weights: NDArray[np.floating], kept: float
+) -> tuple[float, float]:
+    """Weighted mean of the lowest, and of the highest, share of the weight."""
+    order = np.argsort(values, kind="stable")
+    return _lowest(values[order], weights[order], kept), _lowest(
+        values[order[::-1]], weights[order[::-1]], kept
     )
+
+
+def _lowest(ordered: NDArray[np.floating], weights: NDArray[np.floating], kept: float) -> float:
+    before = np.cumsum(weights) - weights
+    part = np.clip(kept * weights.sum() - before, 0.0, weights)
+    return float(part @ ordered / part.sum())
 
 
 def tipping_share(lead: float, mean: float, rate: float, bad: float) -> float | None:

@@ -204,6 +204,30 @@ def tilted_evidence(
     return evidence
 
 
+def tilted_log_evidence(counts: NDArray[np.integer], weights: NDArray[np.floating]) -> float:
+    """Log E of `tilted_evidence` from final counts: one bet that is kept over all strata.
+
+    Args:
+        counts: Observations per stratum and arm, shape (s, k).
+        weights: Declared probabilities, same shape.
+
+    Returns:
+        Log E at this moment; inf once an arm of probability 0 was chosen.
+
+    >>> bool(tilted_log_evidence(np.array([[400, 800]]), np.array([[0.5, 0.5]])) > np.log(100))
+    True
+    """
+    if counts[weights <= 0].any():
+        return np.inf
+    n = counts.sum(axis=1, keepdims=True)
+    bets = [
+        tilt * counts.sum(axis=0) - (n * np.log1p(weights * np.expm1(tilt))).sum(axis=0)
+        for tilt in TILTS
+    ]
+    all_of = np.concatenate(bets)
+    return float(np.logaddexp.reduce(all_of) - np.log(all_of.size))
+
+
 def log_evidence(counts: NDArray[np.integer], share: NDArray[np.float64]) -> NDArray[np.float64]:
     """Log E of one stratum.
 
