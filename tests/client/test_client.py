@@ -78,6 +78,22 @@ def test_one_row_and_what_it_was_worth(client: Client, server: Server) -> None:
     assert forged.status == "forged"
 
 
+def test_an_id_of_the_application_s_own(client: Client, server: Server) -> None:
+    async def asked() -> None:
+        async with mlops.AsyncClient(server.state.url) as other:
+            await other.predict(records(ROWS[:1]), client_id="order-async")
+
+    asyncio.run(asked())
+    # A gateway's own id does not take its place.
+    client.predict(records(ROWS[:1]), client_id="order-sync", headers={"x-request-id": "nginx"})
+    for own in ("order-sync", "order-async"):
+        assert dict(client.feedback(client_id=own, reward=1.0).counts) == {"accepted": 1}
+    assert client.feedback(client_id="nginx", reward=1.0).refused[0].status == "unknown"
+    for unfit in ("caf\xe9", "a\nb", "i" * 257, "order 7 "):
+        with pytest.raises(InvalidInputError, match="client_id"):
+            client.predict(records(ROWS[:1]), client_id=unfit)
+
+
 def test_a_row_of_a_frame_is_one_row(client: Client, server: Server) -> None:
     frame = pd.DataFrame(ROWS, columns=COLUMNS)
     answer = client.predict(frame.iloc[0], arm="a")

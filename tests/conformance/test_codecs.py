@@ -298,6 +298,19 @@ def test_a_caller_s_id_is_read(name: str, sample: Sample) -> None:
     assert request.client_id != REQUEST_ID
 
 
+def test_a_caller_s_id_in_our_own_header(name: str, sample: Sample) -> None:
+    """It goes before `X-Request-Id`, which gateways set, and after an id of the body's own."""
+    ours = {"content-type": "application/json", "x-mlops-client-id": "order 7"}
+    told = {**ours, "x-request-id": "set by nginx"}
+    bare = {key: value for key, value in sample.document.items() if key not in {"id", "meta"}}
+    decode = CODECS.load(name).decode
+
+    assert decode(orjson.dumps(bare), told).client_id == "order 7"
+    own = "mine" if bare.keys() != sample.document.keys() else "order 7"
+    assert decode(orjson.dumps(sample.document), told).client_id == own
+    assert decode(orjson.dumps(bare), {**ours, "x-mlops-client-id": ""}).client_id is None
+
+
 def test_the_table_of_names_imports_no_codec() -> None:
     imports = "import sys, mlops.protocols, mlops.protocols.base"
     check = "assert not {'numpy', 'orjson'} & sys.modules.keys()"

@@ -295,6 +295,13 @@ def test_feedback(server: Server, client: GrpcClient) -> None:
     ]
 
 
+def test_feedback_by_an_id_of_the_caller_s_own(client: GrpcClient) -> None:
+    message = message_of({key: value for key, value in TABLE.items() if key != "id"}, raw=True)
+    client.infer(message, x_mlops_client_id="order-grpc")
+    told = client.feedback({"client_id": "order-grpc", "row": 0, "reward": 1.0})
+    assert (told.code, dict(told.message.counts)) == ("OK", {"accepted": 1})
+
+
 @pytest.mark.parametrize(
     ("outcome", "code", "status"),
     [

@@ -33,6 +33,7 @@ from mlops.errors import (
     NotFoundError,
     RemoteError,
 )
+from mlops.protocols.base import CLIENT_ID_HEADER, MAX_CLIENT_ID, is_client_id
 
 #: Outcomes in one request; the server takes 10,000.
 BATCH = 1000
@@ -98,24 +99,42 @@ class Retries:
 Steps: TypeAlias = Generator[Request | Pause, Response | None, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """How predictions are asked for, as `mlops.Client.predict` has it."""
+
+    arm: str = ""
+    idempotency_key: str = ""
+    client_id: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def sent(self) -> dict[str, str]:
+        """Return the headers to send.
+
+        Raises:
+            InvalidInputError: The id would not arrive in a header as it is.
+        """
+        own = self.client_id
+        if not (own.isascii() and is_client_id(own) and own == own.strip()):
+            raise InvalidInputError(
+                f"`client_id` may have up to {MAX_CLIENT_ID} printable ASCII characters, none of "
+                f"them a blank at its ends, not be {own[:40]!r} with its {len(own)}."
+            )
+        return {
+            "content-type": "application/json",
+            "idempotency-key": self.idempotency_key or uuid.uuid4().hex,
+            **({"x-mlops-arm": self.arm} if self.arm else {}),
+            **({CLIENT_ID_HEADER: own} if own else {}),
+            **self.headers,
+        }
+
+
 def predict(
-    rows: object,
-    params: Mapping[str, Any] | None,
-    arm: str,
-    idempotency_key: str,
-    headers: Mapping[str, str],
-    retries: Retries,
+    rows: object, params: Mapping[str, Any] | None, asking: Asking, retries: Retries
 ) -> Steps:
     """Ask for predictions; returns a `Prediction`."""
-    sent = {
-        "content-type": "application/json",
-        "idempotency-key": idempotency_key or uuid.uuid4().hex,
-        **({"x-mlops-arm": arm} if arm else {}),
-        **headers,
-    }
-    answer = yield from _tried(
-        Request("POST", "/invocations", body_of(rows, params), sent), retries
-    )
+    request = Request("POST", "/invocations", body_of(rows, params), asking.sent())
+    answer = yield from _tried(request, retries)
     document = _json(answer)
     try:
         values = document["predictions"]

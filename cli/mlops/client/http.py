@@ -84,6 +84,7 @@ class Client(_Base):
         params: Mapping[str, Any] | None = None,
         arm: str = "",
         idempotency_key: str = "",
+        client_id: str = "",
         headers: Mapping[str, str] | None = None,
     ) -> Prediction:
         """Ask for predictions of every row, in one request.
@@ -97,14 +98,17 @@ class Client(_Base):
             arm: Arm to force; such a request stays out of the statistics.
             idempotency_key: Two requests with one key get the same arm and are one decision;
                 by default each call has its own.
+            client_id: Your own id of the request, such as an order number; feedback may name it
+                instead of the request id. Send one id with one prediction only.
             headers: Sent with this request only.
 
         Raises:
-            InvalidInputError: The model refuses the rows.
+            InvalidInputError: The model refuses the rows, or `client_id` fits no header.
             NotAllowedError: The token is missing or not valid.
             RemoteError: There was no answer, or the server failed.
         """
-        steps = exchange.predict(rows, params, arm, idempotency_key, headers or {}, self._retries)
+        asking = exchange.Asking(arm, idempotency_key, client_id, headers or {})
+        steps = exchange.predict(rows, params, asking, self._retries)
         prediction: Prediction = self._run(steps)
         return prediction
 
@@ -201,10 +205,12 @@ class AsyncClient(_Base):
         params: Mapping[str, Any] | None = None,
         arm: str = "",
         idempotency_key: str = "",
+        client_id: str = "",
         headers: Mapping[str, str] | None = None,
     ) -> Prediction:
         """See `Client.predict`."""
-        steps = exchange.predict(rows, params, arm, idempotency_key, headers or {}, self._retries)
+        asking = exchange.Asking(arm, idempotency_key, client_id, headers or {})
+        steps = exchange.predict(rows, params, asking, self._retries)
         prediction: Prediction = await self._run(steps)
         return prediction
 

@@ -24,6 +24,8 @@ Cell: TypeAlias = bool | int | float | str | None
 UNSIGNED = Signature()
 #: Longest id of a caller's own, in characters. It is indexed, and echoed in headers.
 MAX_CLIENT_ID = 256
+#: Header, or gRPC metadata, with the caller's own id, in protocols that have no field for one.
+CLIENT_ID_HEADER = "x-mlops-client-id"
 #: Longest truth that is a text, in characters.
 MAX_TRUTH = 10_000
 #: Most outcomes in one request.
@@ -121,7 +123,8 @@ class InferenceRequest:
 
     Attributes:
         payload: The rows to predict; at least one row, but for MLflow's protocol.
-        client_id: The caller's own id (`puid`, V2 `id`); echoed where the protocol echoes it.
+        client_id: The caller's own id (`puid`, V2 `id`, `X-Mlops-Client-Id`); echoed where the
+            protocol echoes it.
         parameters: Request-level parameters meant for the model.
         wanted: The codec's own note on the form of the answer (for Seldon v1 `ndarray` or
             `tensor`, for V2 the requested outputs); opaque to all other code.
@@ -264,6 +267,19 @@ def is_client_id(text: str) -> bool:
     (True, False)
     """
     return len(text) <= MAX_CLIENT_ID and text.isprintable()
+
+
+def client_id_of(headers: Mapping[str, str]) -> str | None:
+    """Return the caller's own id of a request whose body has no field for one.
+
+    Gateways set `X-Request-Id` themselves, so our own header goes before it.
+
+    >>> client_id_of({"x-request-id": "set by nginx", "x-mlops-client-id": "order 7"})
+    'order 7'
+    >>> client_id_of({"x-request-id": "order 7"})
+    'order 7'
+    """
+    return headers.get(CLIENT_ID_HEADER) or headers.get("x-request-id") or None
 
 
 class Codec(Protocol):

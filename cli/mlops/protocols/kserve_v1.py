@@ -18,6 +18,7 @@ from mlops.protocols.base import (
     InferenceRequest,
     InferenceResponse,
     ProtocolError,
+    client_id_of,
 )
 from mlops.protocols.http_status import http_status
 from mlops.protocols.json_body import malformed, plain, read_object, write
@@ -27,7 +28,7 @@ from mlops.tables.signature import Signature
 
 
 class KServeV1Codec:
-    """Reads and writes KServe V1; the protocol has no request id, so `X-Request-Id` is taken."""
+    """Reads and writes KServe V1; it has no request id, so a header has the caller's."""
 
     def decode(
         self, body: bytes, headers: Mapping[str, str], signature: Signature = UNSIGNED
@@ -38,7 +39,7 @@ class KServeV1Codec:
         if len(keys) != 1:
             raise malformed("The body must have exactly one of `instances` and `inputs`.")
         payload = read_payload(document[keys[0]], keys[0])
-        return InferenceRequest(payload, headers.get("x-request-id"))
+        return InferenceRequest(payload, client_id_of(headers))
 
     def encode(self, response: InferenceResponse, request: InferenceRequest) -> Encoded:
         """Write `{"predictions": [...]}`; a table becomes one object per row."""

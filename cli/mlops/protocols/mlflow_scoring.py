@@ -36,6 +36,7 @@ from mlops.protocols.base import (
     Rows,
     Source,
     Tensor,
+    client_id_of,
 )
 from mlops.protocols.http_status import http_status
 from mlops.protocols.json_body import (
@@ -92,13 +93,13 @@ _ERROR_CODES = {
 
 
 class MlflowScoringCodec:
-    """Reads and writes MLflow's scoring; it has no request id, so `X-Request-Id` is taken."""
+    """Reads and writes MLflow's scoring; it has no request id, so a header has the caller's."""
 
     def decode(
         self, body: bytes, headers: Mapping[str, str], signature: Signature = UNSIGNED
     ) -> InferenceRequest:
         """Read JSON or CSV, as the header `content-type` says; without one, JSON."""
-        client_id = headers.get("x-request-id")
+        client_id = client_id_of(headers)
         media = _media_type(headers.get("content-type"))
         if media != _JSON:
             return InferenceRequest(_read_table(media, body, signature), client_id)

@@ -20,6 +20,7 @@ import numpy as np
 import orjson
 
 from mlops.protocols.base import (
+    CLIENT_ID_HEADER,
     UNSIGNED,
     Encoded,
     InferenceRequest,
@@ -67,7 +68,8 @@ class OpenInferenceCodec:
         content_type = read_content_type(parameters)
         payload = read_inputs(document.get("inputs"), binary, content_type)
         wanted = _read_wanted(document.get("outputs"), parameters)
-        return InferenceRequest(payload, client_id or None, for_model(parameters), wanted)
+        client_id = client_id or headers.get(CLIENT_ID_HEADER) or None
+        return InferenceRequest(payload, client_id, for_model(parameters), wanted)
 
     def encode(self, response: InferenceResponse, request: InferenceRequest) -> Encoded:
         """Write the outputs that were asked for, or all if the request names none.

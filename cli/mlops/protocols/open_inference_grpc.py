@@ -58,12 +58,15 @@ class RequestedOutputs:
     raw: bool
 
 
-def read_request(message: Message, signature: Signature) -> InferenceRequest:
+def read_request(
+    message: Message, signature: Signature, *, client_id: str = ""
+) -> InferenceRequest:
     """Read a `ModelInferRequest`.
 
     Args:
         message: The request.
         signature: What the live models take; not needed, as tensors have types of their own.
+        client_id: From the metadata of the call, where the message has no `id`.
 
     Raises:
         ProtocolError: `MALFORMED`: an input is not of its shape or datatype, or the inputs do not
@@ -86,7 +89,7 @@ def read_request(message: Message, signature: Signature) -> InferenceRequest:
             raise malformed(f"Input {label}: {error.message}") from error
     return InferenceRequest(
         payload_of(tensors, content_type),
-        message.id or None,
+        message.id or client_id or None,
         for_model(parameters),
         RequestedOutputs(tuple(output.name for output in message.outputs), bool(raw)),
     )

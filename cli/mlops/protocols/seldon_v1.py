@@ -28,6 +28,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from mlops.protocols.base import (
+    CLIENT_ID_HEADER,
     UNSIGNED,
     Encoded,
     InferenceRequest,
@@ -71,7 +72,7 @@ class SeldonV1Codec:
         message = read_message_object(body, headers)
         puid, tags = _read_meta(message.get("meta"))
         form, payload = read_message(message)
-        puid = puid or headers.get("seldon-puid")
+        puid = puid or headers.get("seldon-puid") or headers.get(CLIENT_ID_HEADER) or None
         return InferenceRequest(payload, puid, {}, AnswerForm(form, tags))
 
     def encode(self, response: InferenceResponse, request: InferenceRequest) -> Encoded:

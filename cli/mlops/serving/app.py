@@ -23,6 +23,7 @@ from mlops.journal.base import JournalUnavailableError
 from mlops.journal.writer import JournalWriter
 from mlops.protocols import CODECS
 from mlops.protocols.base import (
+    CLIENT_ID_HEADER,
     Codec,
     Encoded,
     Kind,
@@ -464,8 +465,8 @@ def _refusal(fault: Exception) -> ProtocolError:
 _SPECIAL = frozenset({"transfer-encoding", "content-encoding", "expect", "upgrade"})
 # What is new with each request, of headers that callers and proxies send.
 _UNIQUE = frozenset(
-    {"idempotency-key", "x-request-id", "x-b3-traceid", "x-b3-spanid", "traceparent", "tracestate",
-     "x-cloud-trace-context", "x-amzn-trace-id", "x-correlation-id"}
+    {"idempotency-key", CLIENT_ID_HEADER, "x-request-id", "x-b3-traceid", "x-b3-spanid",
+     "traceparent", "tracestate", "x-cloud-trace-context", "x-amzn-trace-id", "x-correlation-id"}
 )  # fmt: skip
 _CROWDED = ProtocolError(
     Kind.BUSY, "More requests arrive than can be answered in time; send this again shortly."

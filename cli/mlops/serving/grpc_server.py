@@ -21,7 +21,7 @@ from mlops import __version__
 from mlops.errors import ConflictError
 from mlops.journal.base import JournalUnavailableError
 from mlops.journal.writer import JournalWriter
-from mlops.protocols.base import Kind, Payload, ProtocolError
+from mlops.protocols.base import CLIENT_ID_HEADER, Kind, Payload, ProtocolError
 from mlops.protocols.grpc_status import grpc_status
 from mlops.protocols.open_inference_grpc import read_request, write_response
 from mlops.protocols.open_inference_metadata import NAME
@@ -277,8 +277,9 @@ class GrpcServer:
             key_id=grant.key_id,
             may_force=grant.may_force,
         )
+        client_id = metadata.get(CLIENT_ID_HEADER, "")
         exchange: Exchange[bytes | ProtocolError] = Exchange(
-            partial(read_request, message), _write, _same
+            partial(read_request, message, client_id=client_id), _write, _same
         )
         return at_once(self._plane.serve(exchange, request))
 
