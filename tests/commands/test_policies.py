@@ -227,11 +227,28 @@ def test_what_cannot_be_learnt_is_refused(wine_shop: Shop) -> None:
     assert wine_shop.run(*_AB, "--floor", "0.1").code == 2
     assert wine_shop.run(*_AB, "--features", "pH").code == 2
     linear = ("--policy", "linear-greedy", "--features", "alcohl")
-    mistaken = wine_shop.run(*_AB, *linear).error
-    assert "`alcohl`, which is no column" in mistaken["message"]
+    for more in ((), ("--dry-run",), ("--dry-run", "--target", "kserve", "--router")):
+        mistaken = wine_shop.run(*_AB, *linear, *more).error
+        assert "`alcohl`, which is no column" in mistaken["message"]
+        assert mistaken["hint"] == "Did you mean `alcohol`?"
     wine_shop.environ["MLOPS_JOURNAL_FEATURES"] = "pH"
     unkept = wine_shop.run(*_AB, *linear, "--dry-run").error
     assert "does not keep: `alcohl`" in unkept["message"]
+
+
+def test_features_of_the_live_policy_can_be_changed(wine_shop: Shop) -> None:
+    linear = ("--policy", "linear-greedy warm-up=5", "--features", "alcohol")
+    wine_shop.ok(*_AB, *linear, "--floor", "0.1")
+    planned = wine_shop.ok("deploy", "--features", "pH", "--dry-run", "--json").document["plan"]
+    assert planned["after"]["policy"] == "linear-greedy features=pH floor=0.1 warm_up=5"
+    # The plan is the result of a dry run, which `-q` does not silence.
+    quiet = wine_shop.ok("-q", "deploy", "--features", "pH", "--floor", "0.2", "--dry-run")
+    assert quiet.out.startswith("wine will be updated\n")
+    assert "features=pH floor=0.2" in quiet.out
+    assert "will be updated" not in quiet.err
+    reset = wine_shop.run("deploy", "--features", "pH", "--reset", "policy", "--dry-run", "--json")
+    assert reset.code == 2
+    assert "`--features` goes with `--policy NAME`" in reset.error["message"]
 
 
 def test_a_running_server_that_keeps_too_little_is_named(wine_shop: Shop) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mlops.commands.output import next_steps, plain, show
+from mlops.commands.output import is_quiet, next_steps, plain, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,7 +63,7 @@ def show_unchanged(planned: ToApply, *, as_json: bool, whole: bool) -> None:
     if fault is not None and as_json:
         # One document: that of the error.
         raise fault
-    show({"plan": _planned(plan)}, as_json=as_json, render=lambda out: _render_diff(out, plan))
+    show({"plan": _planned(plan)}, as_json=as_json, render=lambda out: _render_dry(out, planned))
     if fault is not None:
         raise fault
 
@@ -71,6 +71,13 @@ def show_unchanged(planned: ToApply, *, as_json: bool, whole: bool) -> None:
 def show_done(result: Applied, *, as_json: bool, whole: bool) -> None:
     """Show the result of a deployment on a cluster."""
     show(_document(result), as_json=as_json, render=lambda out: _render(out, result))
+
+
+def _render_dry(out: Console, planned: ToApply) -> None:
+    """Show the difference; a user has seen the plan already, unless notes are silenced."""
+    if is_quiet():
+        show_plan(out, planned)
+    _render_diff(out, planned.plan)
 
 
 def _render_diff(out: Console, plan: ClusterPlan) -> None:

@@ -158,6 +158,7 @@ def deploy(
         apply=apply,
         reset=tuple(reset or ()),
         dry_run=dry_run,
+        policy={} if policy else {"floor": floor, "features": features},
     )
     with TransferProgress() as progress:
         asked = ask(settings, flags, words, say=progress.phase)

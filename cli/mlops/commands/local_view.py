@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlops.commands.output import next_steps, plain, show
+from mlops.commands.output import is_quiet, next_steps, plain, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,8 +40,12 @@ def show_plan(out: Console, planned: LocalPlan) -> None:
 
 
 def show_unchanged(planned: LocalPlan, *, as_json: bool, whole: bool) -> None:
-    """Show what a dry run found; a user has seen the plan already."""
-    show({"plan": plain(planned.plan)}, as_json=as_json)
+    """Show what a dry run found; a user has seen the plan already, unless notes are silenced."""
+    show(
+        {"plan": plain(planned.plan)},
+        as_json=as_json,
+        render=lambda out: show_plan(out, planned) if is_quiet() else None,
+    )
 
 
 def show_done(result: Deployed, *, as_json: bool, whole: bool) -> None:
@@ -77,7 +81,7 @@ def _render(out: Console, result: Deployed) -> None:
     """Show the result of a deployment of this machine."""
     from rich.markup import escape
 
-    from mlops.commands.runtime_view import runtime_line
+    from mlops.commands.runtime_view import runtime_lines
     from mlops.deployment.curl_example import curl
     from mlops.deployment.runtime_files import deployment_name
     from mlops.rewards.sending import can_replay, feedback_commands
@@ -89,9 +93,9 @@ def _render(out: Console, result: Deployed) -> None:
     out.print(f"[dim]docs {state.url}/docs  metrics {state.url}/metrics[/]")
     if state.grpc:
         out.print(f"[dim]gRPC {state.grpc}[/]")
-    for arm, runtime in zip(spec.arms, state.runtimes, strict=False):
-        if line := runtime_line(runtime):
-            out.print(f"[dim]  {arm.name}: {escape(line)}[/]")
+    executed = dict(zip([arm.name for arm in spec.arms], state.runtimes, strict=False))
+    for line in () if is_quiet() else runtime_lines(executed):
+        out.print(f"[dim]  {escape(line)}[/]")
     names = [arm.name for arm in spec.arms] + [shadow.name for shadow in spec.shadows]
     for name, notes in zip(names, state.notes, strict=True):
         for line in notes[:3]:

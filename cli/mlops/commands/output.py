@@ -50,6 +50,11 @@ def be_quiet(wanted: bool) -> None:
         _SILENCED.add("notes")
 
 
+def is_quiet() -> bool:
+    """Whether results and errors only are to be printed."""
+    return "notes" in _SILENCED
+
+
 def be_verbose(level: int) -> None:
     """Show log messages, and the traceback of an error.
 
@@ -91,7 +96,7 @@ def console(*, stderr: bool = False, always: bool = False) -> Console:
         width=None if live or os.environ.get("COLUMNS") else 120,
         highlight=False,
         soft_wrap=not live,
-        quiet=stderr and not always and "notes" in _SILENCED,
+        quiet=stderr and not always and is_quiet(),
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mlops.commands.output import age, next_steps, note, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from rich.console import Console
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mlops.deployment.status import Status
     from mlops.deployment.targets.contract import How, TargetStatus, TargetStopped
 
+#: Consumers take events a moment later; one that has had some for so long is behind.
+_BEHIND_S = 30.0
 _STYLES = {
     "running": "green",
     "starting": "yellow",
@@ -83,7 +85,7 @@ def _render_here(out: Console, each: Status) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from mlops.commands.runtime_view import short_line
+    from mlops.commands.runtime_view import short_lines
 
     style = _STYLES[each.state]
     if not each.revision:
@@ -116,10 +118,11 @@ def _render_here(out: Console, each: Status) -> None:
         out.print(f"  [dim]these models since the start {age(each.since_ms)}{_in_journal(each)}[/]")
         if each.choice:
             out.print(f"  [dim]{escape(each.choice)}[/]")
+        # A server of an older version reports less.
+        executed = {arm["name"]: arm["runtime"] for arm in each.arms if "runtime" in arm}
+        for line in short_lines(executed):
+            out.print(f"  [dim]{escape(line)}[/]")
         for arm in each.arms:
-            # A server of an older version reports less.
-            if line := short_line(arm["runtime"]) if "runtime" in arm else "":
-                out.print(f"  [dim]{escape(arm['name'])}: {line}[/]")
             if arm.get("up") is False:
                 out.print(f"[red]  the endpoint of {escape(arm['name'])} does not answer[/]")
     for shadow in each.shadows:
@@ -128,11 +131,8 @@ def _render_here(out: Console, each: Status) -> None:
             f"{shadow['share'] * 100:.4g} %  {shadow['requests']:,} copies, "
             f"{shadow['errors']:,} errors, {shadow['dropped']:,} dropped"
         )
-    for consumer in each.consumers:
-        out.print(
-            f"  [dim]consumer[/] {escape(consumer['name'])}  {consumer['lag_events']:,} events "
-            f"behind, {consumer['sent']:,} taken, {consumer['failed']:,} failures"
-        )
+    for line in _consumer_lines(each.consumers):
+        out.print(f"  {line}")
     for worker in each.workers:
         again = f", started again {times(worker['restarts'])}" if worker["restarts"] else ""
         process = f", pid {worker['pid']}" if worker["pid"] else ""
@@ -146,6 +146,24 @@ def _render_here(out: Console, each: Status) -> None:
     if each.state in ("crashed", "stopped"):
         logs = [f"mlops logs {each.name}"] if each.state == "crashed" else []
         next_steps(out, [*logs, f"mlops start {each.name}"])
+
+
+def _consumer_lines(consumers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Show the consumers that are behind or fail, and name the others."""
+    from rich.markup import escape
+
+    well = []
+    for each in consumers:
+        late = each["lag_events"] > 0 and each["lag_seconds"] >= _BEHIND_S
+        if late or each.get("fault"):
+            yield (
+                f"[yellow]consumer {escape(each['name'])}[/]  {each['lag_events']:,} events "
+                f"behind, {each['sent']:,} taken, {each['failed']:,} failures"
+            )
+        else:
+            well.append(each["name"])
+    if well:
+        yield f"[dim]consumers up to date: {escape(', '.join(well))}[/]"
 
 
 def times(count: int) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from mlops.deployment.request import DeployRequest
 from mlops.deployment.rewarding import settle_reward
-from mlops.deployment.spec_making import make_spec
+from mlops.deployment.spec_making import check_columns, make_spec
 from mlops.deployment.targets.names import models_of
 from mlops.deployment.targets.sources import stays_here
 from mlops.errors import MlopsError, NotAllowedError, RemoteError
@@ -39,7 +39,9 @@ def make_fetchable(
         NotFoundError: A model does not exist.
         InvalidInputError: The spec cannot be deployed.
     """
-    spec, said = settle_reward(make_spec(settings, request))
+    made = make_spec(settings, request)
+    check_columns(made)
+    spec, said = settle_reward(made)
     notes = list(said)
 
     def fetchable(model: ModelVersion) -> ModelVersion:

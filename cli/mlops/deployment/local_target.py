@@ -85,7 +85,7 @@ class Local:
         from mlops.deployment.local_monitoring import check_watching
         from mlops.deployment.local_revision import prepare
         from mlops.deployment.rewarding import settle_reward
-        from mlops.deployment.spec_making import kept_lines, make_spec
+        from mlops.deployment.spec_making import check_columns, kept_lines, make_spec
         from mlops.registry.artifact_manifest import pin
         from mlops.registry.ledger import Intent
 
@@ -94,6 +94,7 @@ class Local:
         talk.say("Looking up the models")
         # A revision means the same model forever, whatever is at its URI or path later.
         made = make_spec(settings, wanted, lambda model: pin(model, settings))
+        check_columns(made)
         spec, notes = settle_reward(made)
         spec = replace(spec, paired=_is_pairable(settings, spec))
         prepared = prepare(settings, spec, dry_run=how.dry_run)

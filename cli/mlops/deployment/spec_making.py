@@ -10,8 +10,9 @@ from mlops.deployment.naming import arm_names
 from mlops.deployment.request import DeployRequest
 from mlops.errors import InvalidInputError, did_you_mean, one_of
 from mlops.policies.base import Contextual
-from mlops.policies.making import make_policy, read_policy, write_policy
+from mlops.policies.making import check_features, make_policy, read_policy, write_policy
 from mlops.registry import resolve_all
+from mlops.registry.answers import read_input_names
 from mlops.rewards import REWARDS
 from mlops.rewards.cost import COST
 from mlops.rewards.guardrails import check_guardrails
@@ -81,6 +82,20 @@ def make_spec(
             costs=request.costs if request.reward == COST.name else (),
         )
     )
+
+
+def check_columns(spec: DeploymentSpec) -> None:
+    """Refuse a policy that looks at features which the models do not take.
+
+    The server would refuse it too, once it has the models.
+
+    Raises:
+        InvalidInputError: One of the features is no column of the models.
+    """
+    policy = make_policy(spec.policy, [arm.weight for arm in spec.arms])
+    if isinstance(policy, Contextual):
+        known = (read_input_names(arm.model) for arm in spec.arms)
+        check_features(policy.features, next(filter(None, known), ()))
 
 
 def _ramp(request: DeployRequest, arms: Sequence[Arm]) -> Ramp | None:

@@ -17,6 +17,8 @@ from mlops.errors import InvalidInputError, MlopsError, UsageError, did_you_mean
 from mlops.policies import POLICIES
 from mlops.policies.base import Policy, PolicyFactory
 
+#: The policy of fixed shares.
+WEIGHTED = "weighted"
 # What `shlex` would take apart.
 _NOT_PLAIN = re.compile(r"[\s'\"\\]").search
 Option: TypeAlias = bool | int | float | str
@@ -101,20 +103,58 @@ def write_policy(name: str, options: Mapping[str, Option]) -> str:
     return " ".join([name, *(shlex.quote(word) if _NOT_PLAIN(word) else word for word in words)])
 
 
+def check_features(features: Sequence[str], columns: Sequence[str]) -> None:
+    """Refuse a policy that looks at features which no request has.
+
+    Args:
+        features: What it looks at.
+        columns: Names of the models' columns; empty where they are not known.
+
+    Raises:
+        InvalidInputError: One of the features is none of them.
+    """
+    for feature in features:
+        if columns and feature not in columns:
+            raise InvalidInputError(
+                f"The policy looks at `{feature}`, which is no column of the models.",
+                hint=did_you_mean(feature, columns) or f"They have {one_of(columns)}.",
+            )
+
+
 def with_option(text: str | None, option: str, value: Option | None) -> str | None:
     """Add an option that a flag of its own gives to a policy's text; None where there is none.
 
     Raises:
         UsageError: No policy is named, or it has the option already.
     """
-    if value is None:
+    if value is None or text is None:
         return text
-    name, options = read_policy(text or "")
+    name, options = read_policy(text)
     if not name or option in options:
         raise UsageError(
             f"`--{option}` goes with `--policy NAME`" + (", which has it already." if name else ".")
         )
     return write_policy(name, {**options, option: value})
+
+
+def with_other_options(text: str, changed: Mapping[str, Option | None]) -> str:
+    """Change options of a policy that no command line names now, by flags of their own.
+
+    Args:
+        text: What the settings or the live revision have.
+        changed: Option to its new value; None leaves it as it is.
+
+    Raises:
+        UsageError: It is the one that has no options.
+
+    >>> with_other_options("linear-ucb features=pH floor=0.1", {"features": "age", "floor": None})
+    'linear-ucb features=age floor=0.1'
+    """
+    name, options = read_policy(text)
+    given = {option: value for option, value in changed.items() if value is not None}
+    if given and name in ("", WEIGHTED):
+        raise UsageError(f"`--{next(iter(given))}` goes with `--policy NAME`.")
+    return write_policy(name, {**options, **given})
 
 
 def _text(value: Option) -> str:

@@ -1,4 +1,4 @@
-"""What a model answers, as far as its MLmodel file says: by its signature and its `predict_fn`."""
+"""What a model takes and answers, as far as its MLmodel file says: its signature, `predict_fn`."""
 
 from __future__ import annotations
 
@@ -33,20 +33,32 @@ _TENSORS: tuple[tuple[str, AnswerKind], ...] = (
 
 
 def read_answer_kind(model: ModelVersion) -> AnswerKind:
-    """Say what a model answers for a row; empty if that is not declared, or cannot be read.
+    """Say what a model answers for a row; empty if that is not declared, or cannot be read."""
+    return answer_kind(_mlmodel(model))
+
+
+def read_input_names(model: ModelVersion) -> tuple[str, ...]:
+    """Return the names of a model's columns; empty if they have none, or cannot be read."""
+    inputs = json.loads((_mlmodel(model).get("signature") or {}).get("inputs") or "[]")
+    names = [each.get("name") for each in inputs]
+    return tuple(map(str, names)) if all(names) else ()
+
+
+def _mlmodel(model: ModelVersion) -> Mapping[str, Any]:
+    """Read the MLmodel file of a model; empty if it cannot be read.
 
     A bare URI that the registry does not know is used as given: rendering manifests does
     not need access to the store, and asking one that does not answer takes minutes.
     """
     foreign = "://" in model.source and not model.source.startswith("file:")
     if model.endpoint is not None or (foreign and not model.name):
-        return ""
+        return {}
     try:
         document = yaml.safe_load(read_model_file(model.source, "MLmodel") or "")
     except (MlopsError, OSError, yaml.YAMLError):
         # Fetching the model will report what is wrong with it.
-        return ""
-    return answer_kind(document) if isinstance(document, Mapping) else ""
+        return {}
+    return document if isinstance(document, Mapping) else {}
 
 
 def answer_kind(mlmodel: Mapping[str, Any]) -> AnswerKind:

@@ -9,11 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mlops.errors import InvalidInputError, did_you_mean, one_of
+from mlops.errors import InvalidInputError
 from mlops.policies.base import Contextual, Policy, State
 from mlops.policies.drawing import Draws
 from mlops.policies.first_arms import FirstArms, Rollout
-from mlops.policies.making import make_policy
+from mlops.policies.making import check_features, make_policy
 from mlops.runtimes.base import LoadedModel, Runtime
 from mlops.runtimes.kept import KeptRuntimes
 from mlops.runtimes.load import load_model
@@ -279,12 +279,7 @@ def _identity(arm: Arm, path: str, python: str) -> tuple[str, str, str]:
 def _check_context(features: Sequence[str], arms: Sequence[LiveArm]) -> None:
     """Refuse a policy that uses features that no request has."""
     names = next((arm.signature.names for arm in arms if arm.signature.columns), ())
-    for feature in features:
-        if names and feature not in names:
-            raise InvalidInputError(
-                f"The policy looks at `{feature}`, which is no column of the models.",
-                hint=did_you_mean(feature, names) or f"They have {one_of(names)}.",
-            )
+    check_features(features, names)
 
 
 def _check_agreement(arms: list[LiveArm]) -> None:

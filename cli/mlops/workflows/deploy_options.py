@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from mlops.deployment.option_rules import check_target, of_platform
 from mlops.deployment.request import DeployRequest, read_request
 from mlops.deployment.runtime_files import deployment_name
 from mlops.deployment.targets.contract import FILES, Say
+from mlops.policies.making import Option, with_other_options
 from mlops.registry.ledger import LOCAL
 from mlops.settings import Settings, load_settings
 from mlops.settings.needs import RolloutSettings
@@ -33,6 +34,7 @@ class Words:
         router: Whether the bundled server is to be in front of the platform's.
         apply: Whether to apply to a cluster.
         reset: Options of which nothing is kept.
+        policy: Options of a policy that is not named, as `features`; None leaves one as it is.
         dry_run: Write nothing, not even the end of an interrupted command.
     """
 
@@ -44,6 +46,7 @@ class Words:
     apply: bool = False
     reset: tuple[str, ...] = ()
     dry_run: bool = False
+    policy: Mapping[str, Option | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +93,12 @@ def ask(
     if platform:
         settings = load_settings(flags={**flags, **platform})
     has = open_target(settings, live.intent.target).settings_of(live, target) if live else {}
-    kept = keep(settings, live, target, has, words.reset, whole_spec=words.file is not None)
+    whole = words.file is not None
+    kept = keep(settings, live, target, has, words.reset, whole_spec=whole)
+    if any(value is not None for value in words.policy.values()):
+        policy = with_other_options(kept.settings.deploy.policy, words.policy)
+        settings = load_settings(flags={**flags, **platform, "deploy.policy": policy})
+        kept = keep(settings, live, target, has, words.reset, whole_spec=whole)
     request = read_request(
         kept.settings, **words.models, file=words.file, kept=kept, reset=words.reset
     )
