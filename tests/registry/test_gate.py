@@ -15,8 +15,8 @@ from sklearn import metrics
 from mlops.errors import InvalidInputError, MlopsError, NotFoundError, UsageError
 from mlops.registry import fetch, open_registry
 from mlops.registry.aliases import change_alias
-from mlops.registry.evaluation import measure
 from mlops.registry.gate import CompareRequest, run_gate
+from mlops.registry.measures import measure
 from tests.fixtures_training import TrainedWine
 
 pytestmark = pytest.mark.usefixtures("clean_environ")

@@ -30,6 +30,7 @@ from mlops.rewards.exact import EXACT
 from mlops.rewards.kinds import are_numbers, is_single, same
 from mlops.rewards.log_loss import LOG_LOSS
 from mlops.rewards.probabilities import probabilities
+from mlops.rewards.ranking import area_under_roc
 
 #: Windows of a report, unless more are asked for.
 WINDOWS = 8
@@ -239,8 +240,6 @@ def _fitting(truths: _Own) -> tuple[Measure, ...]:
 
 def _auc(truths: Sequence[Truth], terms: Terms) -> float | None:
     """Area under the ROC curve of two classes; None for more, or while one has no truth."""
-    from scipy.stats import rankdata
-
     scores, positive = [], []
     for seen in truths:
         try:
@@ -251,10 +250,4 @@ def _auc(truths: Sequence[Truth], terms: Terms) -> float | None:
         if len(found) == 2 and is_class.count(True) == 1:
             scores.append(found[1][1])
             positive.append(is_class[1])
-    ones = sum(positive)
-    zeros = len(positive) - ones
-    if not ones or not zeros:
-        return None
-    ranks = rankdata(scores)
-    total = float(sum(rank for rank, one in zip(ranks, positive, strict=True) if one))
-    return (total - ones * (ones + 1) / 2) / (ones * zeros)
+    return area_under_roc(scores, positive)

@@ -46,6 +46,27 @@ def by_row(prediction: Prediction, n_rows: int) -> Prediction | None:
     return prediction if _size(prediction) == n_rows else None
 
 
+def rows_of(prediction: Prediction, n_rows: int) -> list[Any] | None:
+    """Return one JSON value per row; None where the model answered the rows as a whole.
+
+    Truths of single rows cannot be joined to such an answer; rewards can.
+    """
+    if type(prediction) is np.ndarray and prediction.shape == (n_rows,):
+        numbers: list[Any] = prediction.tolist()
+        return numbers
+    rowwise = by_row(prediction, n_rows)
+    if isinstance(rowwise, np.ndarray):
+        rows: list[Any] = rowwise.tolist()
+        # One column is one number a row, whichever way the model shapes it.
+        return [row[0] if isinstance(row, list) and len(row) == 1 else row for row in rows]
+    if isinstance(rowwise, dict):
+        columns = {name: np.asarray(values).tolist() for name, values in rowwise.items()}
+        if len(columns) == 1:
+            return list(next(iter(columns.values())))
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return rowwise if isinstance(rowwise, list) else None
+
+
 def _size(cells: Any) -> int:  # noqa: ANN401 - any value
     is_sized = isinstance(cells, list | tuple) or (isinstance(cells, np.ndarray) and cells.ndim > 0)
     return len(cells) if is_sized else -1

@@ -88,6 +88,7 @@ def run_gate(settings: TrainSettings, request: CompareRequest) -> Gate:
     if request.against and len(versions) == 1:
         return Gate(comparison, None, (), True if limits else None, notes)
     evaluation = _evaluate(settings, request, versions, needed=bool(limits))
+    notes += evaluation.notes if evaluation is not None else ()
     judgements = _judge(comparison, evaluation, limits)
     return Gate(
         comparison=comparison,
@@ -160,7 +161,7 @@ def _evaluate(
     target = request.target or settings.feedback.truth_column
     if not target:
         raise UsageError(f"Which column of `{data}` is the truth?", hint="`--target COLUMN`")
-    return evaluate(settings, versions, data, target)
+    return evaluate(settings, versions, data, target, settings.feedback.costs)
 
 
 def _judge(
@@ -172,10 +173,11 @@ def _judge(
         list(evaluation.metrics) if evaluation is not None else _logged(comparison.models, limits)
     )
     labels = [model.version.label for model in comparison.models]
+    missing = evaluation.missing if evaluation is not None else {}
     return tuple(
         judgement
         for label, values in zip(labels[1:], metrics[1:], strict=True)
-        for judgement in judge(limits, label, metrics[0], values)
+        for judgement in judge(limits, label, metrics[0], values, missing)
     )
 
 

@@ -21,7 +21,7 @@ _LIMIT = re.compile(r"(?P<name>[^=]+?)(:(?P<better>lower|higher))?=(?P<amount>[^
 _BETTER: Mapping[str, Better] = {
     **dict.fromkeys(
         (
-            "rmse", "mse", "mae", "mape", "max_error", "log_loss", "loss", "brier", "error",
+            "rmse", "mse", "mae", "mape", "max_error", "log_loss", "loss", "brier", "error", "cost",
             "root_mean_squared_error", "mean_squared_error", "mean_absolute_error",
         ),
         "lower",
@@ -124,24 +124,36 @@ def judge(
     candidate: str,
     baseline: Mapping[str, float],
     values: Mapping[str, float],
+    missing: Mapping[str, str] | None = None,
 ) -> list[Judgement]:
     """Compare a candidate's metrics with a baseline's.
+
+    Args:
+        limits: How much worse they may be.
+        candidate: Label of the candidate.
+        baseline: Metrics of the baseline.
+        values: Those of the candidate.
+        missing: Why one of them lacks a metric, where that is known.
 
     Raises:
         InvalidInputError: One of them lacks a metric, or the baseline's is not finite.
     """
-    return [_judge(limit, candidate, baseline, values) for limit in limits]
+    return [_judge(limit, candidate, baseline, values, missing or {}) for limit in limits]
 
 
 def _judge(
-    limit: Limit, candidate: str, baseline: Mapping[str, float], values: Mapping[str, float]
+    limit: Limit,
+    candidate: str,
+    baseline: Mapping[str, float],
+    values: Mapping[str, float],
+    missing: Mapping[str, str],
 ) -> Judgement:
     name = limit.metric
     shared = sorted(baseline.keys() & values.keys())
     if name not in shared:
         raise InvalidInputError(
             f"There is no metric `{name}` that both models have.",
-            hint=did_you_mean(name, shared) or f"Both have {one_of(shared)}.",
+            hint=missing.get(name) or did_you_mean(name, shared) or f"Both have {one_of(shared)}.",
         )
     before, after = baseline[name], values[name]
     if not math.isfinite(before):

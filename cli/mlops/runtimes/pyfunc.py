@@ -169,7 +169,7 @@ class PyfuncRuntime(Runtime):
         except Exception as error:
             rows, columns = self._named(batch.rows), self._columns
             raise failure_of(error, rows, columns, checked=self._checked) from error
-        return _plain(answer)
+        return as_prediction(answer)
 
     def _named(self, rows: object) -> object:
         """Return rows with the signature's names of their columns, where they have columns."""
@@ -406,7 +406,8 @@ def _reason(error: Any) -> str:  # noqa: ANN401 - an MlflowException
     return f"{MODEL_REFUSED}: {reason[:_MOST_SHOWN] or type(error).__name__}"
 
 
-def _plain(answer: object) -> Prediction:
+def as_prediction(answer: object) -> Prediction:
+    """Return what `mlflow.pyfunc` answers as a prediction."""
     import pandas as pd
 
     if isinstance(answer, np.ndarray) and answer.ndim:

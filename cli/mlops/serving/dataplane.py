@@ -32,9 +32,9 @@ from mlops.protocols.base import (
     is_client_id,
 )
 from mlops.protocols.http_status import http_status
+from mlops.protocols.predictions import rows_of
 from mlops.serving.assignment import Assignment, assign
 from mlops.serving.lockstep import Steps, at_once
-from mlops.serving.predictions import rows_of
 from mlops.serving.recording import Kept, Recorder
 from mlops.serving.refusals import RefusalLog
 from mlops.serving.request_bodies import SMALL_BODY

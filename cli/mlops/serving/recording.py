@@ -17,10 +17,10 @@ from mlops.protocols.base import (
     ProtocolError,
 )
 from mlops.protocols.http_status import http_status
+from mlops.protocols.predictions import rows_of
 from mlops.serving.assignment import Assignment
 from mlops.serving.journal_limits import JournalLimits
 from mlops.serving.metrics import Metrics
-from mlops.serving.predictions import rows_of
 from mlops.serving.request_context import RequestContext
 from mlops.serving.revision import LiveRevision
 from mlops.serving.shadows import Shadows

@@ -22,8 +22,8 @@ from mlops.journal.records import ShadowDecision
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import InferenceRequest, Kind, ProtocolError
 from mlops.protocols.http_status import http_status
+from mlops.protocols.predictions import rows_of
 from mlops.serving.metrics import ArmCounters, Metrics
-from mlops.serving.predictions import rows_of
 from mlops.serving.revision import LiveRevision
 from mlops.serving.shadow_models import LiveShadow
 

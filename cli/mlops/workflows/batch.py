@@ -18,6 +18,7 @@ from mlops.deployment.runtime_files import known_names, places, read_server_stat
 from mlops.errors import InvalidInputError, UsageError
 from mlops.journal.json_text import as_json
 from mlops.protocols.base import Kind, Payload, ProtocolError
+from mlops.protocols.predictions import rows_of
 from mlops.registry import fetched
 from mlops.registry.artifact_manifest import pin
 from mlops.registry.refs import resolve_all
@@ -40,7 +41,6 @@ from mlops.scoring.claim import claimed
 from mlops.scoring.job import Ask, answers_of, one_by_one, tables
 from mlops.scoring.ray import Model, OnRay
 from mlops.scoring.writing import Form, merge
-from mlops.serving.predictions import rows_of
 from mlops.settings import Settings
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.server import ServerState

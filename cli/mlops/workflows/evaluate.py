@@ -21,12 +21,12 @@ from mlops.journal.json_text import as_json
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.evidence import Evidence, gather
 from mlops.protocols.base import ProtocolError, Records, Rows
+from mlops.protocols.predictions import rows_of
 from mlops.registry import fetched
 from mlops.registry.refs import resolve_all
 from mlops.registry.trust import check_trusted
 from mlops.rewards import reward_called
 from mlops.runtimes.load import load_model
-from mlops.serving.predictions import rows_of
 from mlops.settings import Settings
 from mlops.spec.deployment import Arm
 from mlops.spec.model import ModelVersion

@@ -21,6 +21,7 @@ _OF_REWARD: Mapping[str, str] = {
     "exact": "accuracy",
     "log-loss": "log_loss",
     "brier": "brier",
+    "cost": "cost",
 }
 
 

@@ -21,12 +21,12 @@ from mlops.policies.base import State
 from mlops.policies.drawing import Draws
 from mlops.policies.making import make_policy
 from mlops.protocols.base import ProtocolError, Rows
+from mlops.protocols.predictions import rows_of
 from mlops.registry import fetched, open_registry
 from mlops.registry.artifact_digest import read_content
 from mlops.registry.ledger import Entry, Ledger
 from mlops.registry.trust import check_trusted
 from mlops.runtimes.load import load_model
-from mlops.serving.predictions import rows_of
 from mlops.settings import Settings
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.request_id import RequestId, has_fresh_nonce, read

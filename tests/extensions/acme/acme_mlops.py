@@ -20,12 +20,12 @@ from mlops.protocols.base import (
     Rows,
 )
 from mlops.protocols.http_status import http_status
+from mlops.protocols.predictions import rows_of
 from mlops.registry.stores import Access, Location
 from mlops.registry.stores.files import FileStore
 from mlops.rewards.base import Reward
 from mlops.runtimes.base import Runtime, UnsuitableError
 from mlops.runtimes.folder import ModelFolder
-from mlops.serving.predictions import rows_of
 from mlops.spec.deployment import DeploymentSpec
 from mlops.tables.signature import Signature
 
