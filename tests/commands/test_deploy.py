@@ -168,6 +168,7 @@ def test_sticky_by_and_a_name_of_its_own(wine_shop: Shop, monkeypatch: pytest.Mo
     )
     said = named.ok(*words, "--json")
     assert said.document["name"] == "tasting"
+    assert "VALUE" not in said.document["curl"]
     # Beside the project's own deployment a bare `mlops feedback` would mean that one.
     again = named.ok(*words)
     for step in ("mlops feedback tasting", "mlops report tasting", "mlops stop tasting"):

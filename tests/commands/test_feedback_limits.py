@@ -32,7 +32,8 @@ def send(
 
 def test_replayed_and_repeated_feedback(wine_shop: Shop) -> None:
     (wine_shop.folder / "mlops.toml").write_text(_RULES)
-    wine_shop.ok("deploy", "--ab", "modelA", "modelB", "--sticky-by", "header:x-user")
+    said = wine_shop.ok("deploy", "--ab", "modelA", "modelB", "--sticky-by", "header:x-user")
+    assert "-H 'x-user: VALUE' -d" in said.out
     rules = wine_shop.state.launch.served.revision.spec.attribution
     assert (rules.max_per_unit, rules.outcome_ids, rules.repeated) == (3, True, "sum")
     ann, bob = (wine_shop.ask(x_user=name)[0] for name in ("ann", "bob"))

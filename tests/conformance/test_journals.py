@@ -64,7 +64,7 @@ def test_traffic_is_counted_by_revision_and_arm(journal: Journal) -> None:
     assert journal.traffic() == [
         Traffic(1, 0, 3, 2, 1, 2, 6, 30.0, T0 + 1, T0 + 4),
         # Without a unit each request is its own.
-        Traffic(1, 1, 1, 1, 1, 0, 2, 1.0, T0 + 5, T0 + 6, refused=1),
+        Traffic(1, 1, 1, 1, 1, 0, 2, 1.0, T0 + 5, T0 + 6, refused=1, alone=1),
         Traffic(2, 1, 0, 0, 1, 0, 1, 0.0, T0 + 7, T0 + 7),
     ]
 

@@ -17,7 +17,15 @@ from mlops.monitoring.report import Report, make_report
 from mlops.monitoring.verdict import Comparison, forecast
 from mlops.spec.attribution import Attribution, Repeated
 from mlops.spec.deployment import DeploymentSpec, to_dict
-from tests.monitoring.journals import Stage, ask_both, fill, numbers, paired_journal, spec_of
+from tests.monitoring.journals import (
+    START_MS,
+    Stage,
+    ask_both,
+    fill,
+    numbers,
+    paired_journal,
+    spec_of,
+)
 
 
 def _paired(tmp_path: Path) -> Report:
@@ -79,6 +87,18 @@ def test_a_units_reward_is_called_what_it_is(tmp_path: Path, repeated: Repeated,
     caption = str(report_tables.rewards(page.report).caption)
     assert caption.endswith(f"its reward is the {made} of its outcomes")
     assert f"its reward is the {made} of its outcomes" in _text(render_page(page))
+
+
+def test_requests_without_their_unit_are_counted(tmp_path: Path) -> None:
+    journal = SqlJournal(f"sqlite:///{tmp_path}/wine.db")
+    # By a header that no request has; before that arms were drawn by the request.
+    fill(journal, ["a", "b"], [Stage((0.5, 0.5), 7), Stage((0.5, 0.5), 3)], numbers([0.0, 0.0]))
+    spec = spec_of(("a", "b"), (0.5, 0.5), "squared-error", "header:x-user")
+    journal.record([RevisionEvent(2, START_MS, "live", to_dict(spec))])
+    told = [note for note in make_report(journal).notes if "unit" in note]
+    journal.close()
+    text = "3 of 3 requests came without the header `x-user`, by which units keep their arm: each "
+    assert told == [f"{text}of them counts as a unit of its own."]
 
 
 @pytest.mark.parametrize(("reward", "is_shown"), [("given", False), ("squared-error", True)])

@@ -353,6 +353,7 @@ class Traffic:
         first_ms: Time of the first decision, milliseconds since 1970 in UTC.
         last_ms: Time of the last.
         refused: Drawn requests answered with a status of 400 to 499: the model refused the rows.
+        alone: Drawn requests without a sticky unit, each a unit of its own.
     """
 
     revision: int
@@ -366,6 +367,7 @@ class Traffic:
     first_ms: int
     last_ms: int
     refused: int = 0
+    alone: int = 0
 
 
 @dataclass(frozen=True, slots=True)

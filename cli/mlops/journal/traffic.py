@@ -103,6 +103,7 @@ def _traffic(sums: Sums) -> Traffic:
         first_ms=sums.first_ms,
         last_ms=sums.last_ms,
         refused=sums.refused,
+        alone=sums.alone,
     )
 
 

@@ -215,11 +215,28 @@ class _Common:
             late=tally.late,
             before=before,
             now_ms=self.now_ms,
-            notes=(*experiment.notes, *([_BY_REQUEST] if self.forces.by_request else [])),
+            notes=(
+                *experiment.notes,
+                *([_BY_REQUEST] if self.forces.by_request else []),
+                *_without_unit(experiment, self.traffic),
+            ),
             lost=journal.losses().get("decision", 0),
             finished=experiment.finished,
             **of_units,
         )
+
+
+def _without_unit(experiment: Experiment, traffic: Sequence[Traffic]) -> tuple[str, ...]:
+    """Count requests that did not say whose they are, though units are to keep their arms."""
+    sticky_by, specs = experiment.spec.sticky_by, experiment.specs
+    of = [number for number in experiment.revisions if specs[number].sticky_by == sticky_by]
+    drawn = sum(each.drawn for each in traffic if each.revision in of)
+    alone = sum(each.alone for each in traffic if each.revision in of)
+    if not (sticky_by and alone):
+        return ()
+    kind, _, name = sticky_by.partition(":")
+    text = f"{alone:,} of {drawn:,} requests came without the {kind} `{name}`, by which units keep "
+    return (f"{text}their arm: each of them counts as a unit of its own.",)
 
 
 def _of_requests(common: _Common, tally: OutcomeTally) -> Evidence:
