@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mlops.client import Client
 from mlops.client.connection import Connection
 from mlops.client.remote_endpoint import RemoteServer, reach, read_url
 from mlops.errors import (
@@ -161,6 +162,23 @@ def test_who_may_not(gateway: Gateway) -> None:
         connection.post("/x", b"{}")
     assert "403 RBAC: access denied" in caught.value.message
     assert "AuthorizationPolicy" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_a_key_without_the_scope_is_told_how_it_is_made(gateway: Gateway, here: bool) -> None:
+    said = "This needs the scope `feedback`; the key or token has: predict."
+    gateway.says = (403, {}, json.dumps({"error": said}).encode())
+    with (
+        Connection(gateway.url, "right", here=here) as connection,
+        pytest.raises(NotAllowedError) as caught,
+    ):
+        connection.post("/feedback", b"{}")
+    hint = caught.value.hint or ""
+    assert hint.startswith("`mlops keys create NAME --scope feedback`")
+    assert "Istio" not in hint
+    with Client(gateway.url, token="right") as client, pytest.raises(NotAllowedError) as told:
+        client.feedback("some id", reward=1.0)
+    assert told.value.hint == hint
 
 
 def test_only_what_is_harmless_is_sent_again(gateway: Gateway) -> None:

@@ -25,6 +25,7 @@ import orjson
 from mlops.client.checking import MALFORMED, batches
 from mlops.client.records import FeedbackResult, Outcome, Prediction, Refused
 from mlops.client.rows import body_of
+from mlops.client.scopes import hint_of_scope
 from mlops.errors import (
     ConflictError,
     InvalidInputError,
@@ -208,7 +209,8 @@ def _error(request: Request, answer: Response) -> MlopsError:
         )
     if answer.status >= 500 or answer.status == 429:
         return RemoteError(said, reason="busy" if answer.status in _TRY_LATER else "")
-    return _ERRORS.get(answer.status, InvalidInputError)(said)
+    hint = hint_of_scope(said) if answer.status == 403 else None
+    return _ERRORS.get(answer.status, InvalidInputError)(said, hint=hint)
 
 
 def _detail(answer: Response) -> str:

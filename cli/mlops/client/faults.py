@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from mlops.client.scopes import hint_of_scope
 from mlops.errors import (
     MODEL_FAILED,
     MODEL_REFUSED,
@@ -80,7 +81,7 @@ def refusal(answer: Answer) -> MlopsError:
         case status if status < http.HTTPStatus.BAD_REQUEST:
             return _redirected(answer)
         case 401 | 403:
-            return NotAllowedError(said, hint=_credentials(answer))
+            return NotAllowedError(said, hint=hint_of_scope(detail) or _credentials(answer))
         case http.HTTPStatus.NOT_FOUND:
             where = f"{answer.path}: {detail}" if answer.here else f"{answer.url}: 404 {detail}"
             return NotFoundError(where.rstrip(), hint=_right_path(answer, detail))
