@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from mlops.client.outcomes import has_outcomes, open_lines, outcomes_in
+from mlops.client.outcomes import outcomes_in
 from mlops.client.replay import Tally, first_prediction, play
 from mlops.client.replay_data import ReplayRows, blamed, read_replay_rows, row_order
 from mlops.client.reward import compute
@@ -247,60 +247,6 @@ def test_a_deployment_that_does_not_answer_ends_the_replay() -> None:
 
     with pytest.raises(RemoteError, match="no answer"):
         play(Away(), TABLE, row_order(TABLE, 0, 7))
-
-
-def test_a_table_of_outcomes_is_known_by_its_ids(tmp_path: Path) -> None:
-    file = tmp_path / "late.csv"
-    file.write_text("request_id,row,price\n007,0,6\n\n8,,red\n")
-    assert has_outcomes(str(file))
-    with open_lines(str(file), ["price"]) as lines:
-        assert [json.loads(line) if line else None for line in lines] == [
-            None,
-            {"request_id": "007", "row": 0, "truth": 6},
-            None,
-            {"request_id": "8", "truth": "red"},
-        ]
-    file.write_text("request_id,outcome_id,time,truth,note\na,001,2026-01-05,6,\n")
-    said: list[str] = []
-    with open_lines(str(file), (), said.append) as lines:
-        assert [json.loads(line) for line in lines if line] == [
-            {"request_id": "a", "outcome_id": "001", "truth": 6}
-        ]
-    assert said == [
-        f"not used of `{file}`: `time`, `note`. The time of an outcome is when it arrives."
-    ]
-    file.write_text("request_id,row,price\n007,0,6\n")
-    with open_lines(str(file)) as lines, pytest.raises(InvalidInputError, match="`truth`"):
-        list(lines)
-    file.write_text(HOUSES)
-    assert not has_outcomes(str(file))
-    assert not has_outcomes(str(tmp_path / "nowhere.csv"))
-
-
-@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
-def test_a_bad_cell_leaves_the_others_what_they_are(tmp_path: Path, form: str) -> None:
-    rewards = ["5", "12,50", "inf", "1e-1"]
-    frame = pd.DataFrame({"request_id": list("abcd"), "reward": rewards})
-    file = tmp_path / f"late.{form}"
-    if form == "csv":
-        frame.to_csv(file, index=False)
-    elif form == "json":
-        frame.to_json(file, orient="records")
-    else:
-        frame.to_parquet(file)
-    with open_lines(str(file)) as lines:
-        found = [json.loads(line)["reward"] for line in lines if line]
-    assert found == [5, "12,50", "inf", 0.1]
-
-
-def test_a_label_that_is_no_number_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "late.csv"
-    file.write_text("request_id,truth\na,6\nb,six\nc,007\nd,7.5\ne,8\nf,\ng,9\n")
-    said: list[str] = []
-    with open_lines(str(file), (), said.append) as lines:
-        truths = [json.loads(line).get("truth") for line in lines if line]
-    assert truths == [6, "six", "007", 7.5, 8, None, 9]
-    assert said == ["of 6 labels in `truth` 2 are texts: line 3 `six`, line 4 `007`."]
 
 
 def test_rows_of_lists_are_counted_as_the_server_counts_them() -> None:

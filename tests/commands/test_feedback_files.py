@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+from tests.client.test_outcome_files import write_to
 from tests.fixtures_deployment import Shop
 
 
@@ -18,3 +20,17 @@ def test_one_bad_cell_refuses_its_line_only(shop: Shop, tmp_path: Path) -> None:
     assert said.out == "feedback: accepted 15, malformed 1\n"
     assert "line 16: malformed: a reward must be a finite number, not '12,50'" in said.err
     assert "line 2:" not in said.err
+
+
+def test_a_pipe_with_outcomes_and_one_with_rows(shop: Shop, tmp_path: Path) -> None:
+    pipe = tmp_path / "63"
+    os.mkfifo(pipe)
+    outcomes = f"request_id,outcome_id,reward\n{shop.ask()[0]},o-1,-0.5\n"
+    writer = write_to(pipe, outcomes.encode())
+    assert shop.ok("feedback", "--data", str(pipe), "--json").document["counts"] == {"accepted": 1}
+    writer.join()
+    rows = (shop.folder / "data" / "customers.csv").read_text().splitlines(keepends=True)
+    writer = write_to(pipe, "".join(rows[:4]).encode())
+    words = ("--data", str(pipe), "--truth-column", "quality", "--once", "--json")
+    assert shop.ok("feedback", *words).document["counts"] == {"accepted": 3}
+    writer.join()

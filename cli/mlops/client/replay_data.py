@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mlops.errors import InvalidInputError, MlopsError, did_you_mean
-from mlops.tables import Table, read_path
+from mlops.tables import Table, read_bytes, read_path
 from mlops.tables.fit import check
 from mlops.tables.signature import Signature
 
@@ -57,7 +57,10 @@ class ReplayRows:
 
 
 def read_replay_rows(
-    path: Path, truth_columns: Sequence[str], signature: Signature | None = None
+    path: Path,
+    truth_columns: Sequence[str],
+    signature: Signature | None = None,
+    content: bytes | None = None,
 ) -> ReplayRows:
     """Read a file of rows with their labels: CSV, JSON, NDJSON or Parquet.
 
@@ -66,6 +69,7 @@ def read_replay_rows(
         truth_columns: Columns with the labels, one for each output of the model, whose order is
             that of the outputs where they have their names.
         signature: Of the deployed model; its columns get its types, others those of their cells.
+        content: What is in the file, if that has been read.
 
     Raises:
         NotFoundError: There is no such file.
@@ -73,7 +77,7 @@ def read_replay_rows(
             does not take, or the model has another number of outputs.
     """
     try:
-        table = read_path(path, signature)
+        table = read_path(path, signature) if content is None else read_bytes(content, signature)
     except InvalidInputError as error:
         raise InvalidInputError(f"`{path}`: {error.message}", hint=error.hint) from error
     for name in truth_columns:

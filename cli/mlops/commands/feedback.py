@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from mlops.client.outcome_files import FeedbackData
     from mlops.client.remote_endpoint import RemoteServer
     from mlops.commands.progress import CountProgress
     from mlops.workflows.remote_feedback import SeldonTerms
@@ -38,8 +39,8 @@ def feedback(
         str,
         typer.Option(
             metavar="FILE|-",
-            help="CSV of labelled rows to replay as requests; or outcomes, as .ndjson or on "
-            "standard input.",
+            help="Labelled rows to replay as requests; or outcomes, a table with request_id or "
+            "NDJSON, also on standard input.",
             show_default=False,
             rich_help_panel=_PLAY,
         ),
@@ -140,7 +141,7 @@ def feedback(
     For example `mlops feedback --request-id ID --truth 6.0`, or
     `mlops feedback --data labelled.csv --truth-column quality`.
     """
-    from mlops.client.outcomes import has_outcomes, is_stream
+    from mlops.client.outcome_files import open_data
     from mlops.settings import load_settings
     from mlops.workflows.remote_feedback import SeldonTerms
 
@@ -155,14 +156,16 @@ def feedback(
         _send_saved(remote, response, row, reward, truth, terms, as_json)
     elif request_id:
         _send_one(name, remote, request_id, row, reward, truth, as_json)
-    elif is_stream(data) or has_outcomes(data):
-        _send_stream(name, remote, data, columns, reward, terms, as_json)
     else:
+        with open_data(data, columns) as opened:
+            if opened.has_outcomes:
+                _send_stream(name, remote, opened, reward, terms, as_json)
+                return
         from mlops.workflows.replay import ReplayRequest
 
         settings = load_settings(flags={"feedback.reward": reward or None})
         request = ReplayRequest(data, columns, once, limit, skip, rate, remote, terms)
-        request = replace(request, unrewarded=without_reward, warn=_warn)
+        request = replace(request, unrewarded=without_reward, warn=_warn, content=opened.content)
         _play(settings, name, request, as_json)
 
 
@@ -303,13 +306,11 @@ def _send_saved(
 def _send_stream(
     name: str | None,
     remote: RemoteServer | None,
-    data: str,
-    truth_columns: tuple[str, ...],
+    opened: FeedbackData,
     reward: str,
     terms: SeldonTerms,
     as_json: bool,
 ) -> None:
-    from mlops.client.outcomes import open_lines
     from mlops.commands.interrupts import telling
     from mlops.commands.progress import CountProgress
     from mlops.settings import load_settings
@@ -324,8 +325,8 @@ def _send_stream(
     from rich.markup import escape
 
     settings = load_settings(flags={"feedback.reward": reward or None})
+    lines = opened.lines(_warn)
     with (
-        open_lines(data, truth_columns, _warn) as lines,
         CountProgress("outcomes") as progress,
         telling(so_far.words),
     ):

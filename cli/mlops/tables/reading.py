@@ -36,6 +36,11 @@ def is_parquet(path: Path) -> bool:
     return path.suffix.lower() in _PARQUET
 
 
+def is_binary(data: bytes) -> bool:
+    """Whether the first bytes are those of Parquet or of a packed file."""
+    return data.startswith((b"PAR1", *_MAGIC))
+
+
 def read_path(path: Path, signature: Signature | None = None) -> Table:
     """Read a file.
 

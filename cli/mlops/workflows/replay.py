@@ -55,6 +55,7 @@ class ReplayRequest:
         terms: What Seldon v1 needs besides.
         unrewarded: Replay also where no reward can be derived from a label.
         warn: Called with what the user should know.
+        content: What is in `data`, where that is a pipe and has been read.
     """
 
     data: str = ""
@@ -67,6 +68,7 @@ class ReplayRequest:
     terms: SeldonTerms = field(default_factory=SeldonTerms)
     unrewarded: bool = False
     warn: Callable[[str], None] = lambda _: None
+    content: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ def replay_file(
             _check_rewarded(state, request)
         own = endpoint if isinstance(endpoint, OwnEndpoint) else None
         signature = signature_at(own.connection) if own else None
-        table = read_replay_rows(path, columns, signature)
+        table = read_replay_rows(path, columns, signature, request.content)
         first, count = request.skip, draws or len(table)
         total = min(count - first, request.limit or count)
         if total <= 0:
