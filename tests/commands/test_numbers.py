@@ -288,6 +288,37 @@ def test_confusions_cost_what_the_matrix_says(garden: Shop) -> None:
     assert easy["quality"]["accuracy"] == pytest.approx(1 / 3, abs=0.2)
 
 
+def test_the_rule_that_turns_probabilities_into_costs_is_a_named_choice(garden: Shop) -> None:
+    kinds = ("setosa", "versicolor", "virginica")
+    # So dear that the least expected cost is that of `virginica`, however sure the model is.
+    matrix = {a: {b: 1e6 if b != "virginica" else 1 for b in kinds if a != b} for a in kinds}
+    (garden.folder / "dear.json").write_text(json.dumps(matrix))
+    arms = ("deploy", "--ab", "./strong", "./weak")
+    words = (*arms, "--reward", "cost", "--cost-matrix", "dear.json")
+    unsaid = garden.ok(*words, "--dry-run")
+    assert "no decision rule is chosen" in " ".join(unsaid.err.split())
+    wrong = garden.run(*words, "--decision-rule", "cheapest", "--json")
+    assert wrong.code == 3
+    assert "`threshold=T` with T between 0 and 1" in wrong.error["message"]
+    other = garden.run(*arms, "--reward", "exact", "--decision-rule", "min-cost", "--json")
+    assert other.code == 2
+    assert "goes with `--reward cost`" in other.error["message"]
+    said = garden.ok(*words, "--decision-rule", "min-cost")
+    assert "decision rule  min-cost" in said.err
+    assert "no decision rule is chosen" not in said.err
+    garden.ok("feedback", "--data", "iris.csv", "--truth-column", "kind")
+    report = garden.ok("report", "--json").document
+    assert report["decision_rule"] == "min-cost"
+    assert all(-1 <= arm["mean"] < -0.2 for arm in report["arms"])
+    assert "decision rule min-cost" in " ".join(garden.ok("report").out.split())
+    shown = garden.ok("audit", "show", "garden", "--json").document["entries"]
+    assert "min-cost" in [(each["after"] or {}).get("decision_rule") for each in shown
+                          if each["action"] == "deploy"]  # fmt: skip
+    # An experiment keeps its rule.
+    kept = garden.ok(*arms, "--dry-run")
+    assert "garden is up to date" in kept.err
+
+
 def test_history_says_what_answers_and_what_is_stopped(garden: Shop) -> None:
     garden.ok("deploy", "--ab", "./easy", "./picky", "--reward", "exact")
     number = garden.state.launch.served.revision.number

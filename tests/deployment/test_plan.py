@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -134,3 +135,27 @@ def test_a_guardrail_that_needs_labels_is_noted(reward: str, notes: int) -> None
     said = [each for each in settle_reward(spec)[1] if "labels" in each]
     assert len(said) == notes
     assert all("`squared-error` needs labels" in each for each in said)
+
+
+def test_the_plan_names_the_decision_rule_of_a_cost_matrix() -> None:
+    costs = (("0", "1", 200.0), ("1", "0", 5000.0))
+    unsaid = replace(AB, reward="cost", costs=costs)
+    chosen = replace(unsaid, decision_rule="min-cost")
+    assert "+ decision rule  most-likely, by default" in difference(None, unsaid)
+    assert "+ decision rule  min-cost" in difference(None, chosen)
+    changed = "~ decision rule  min-cost  (was most-likely, by default)"
+    assert changed in difference(unsaid, chosen)
+    assert not [line for line in difference(None, AB) if "decision rule" in line]
+
+
+def test_probabilities_that_meet_a_cost_matrix_without_a_rule_are_noted(tmp_path: Path) -> None:
+    answers = "flavors: {python_function: {predict_fn: predict_proba}}"
+    (tmp_path / "MLmodel").write_text(answers)
+    folder = ModelVersion("./m", "./m", str(tmp_path))
+    costs = (("0", "1", 200.0), ("1", "0", 5000.0))
+    spec = DeploymentSpec("wine", (Arm("a", folder, 1.0),), reward="cost", costs=costs)
+    (note,) = settle_reward(spec)[1]
+    assert "`--decision-rule min-cost`" in note
+    assert "predicts `1` from 0.0385 on" in note
+    assert not settle_reward(replace(spec, decision_rule="most-likely"))[1]
+    assert not settle_reward(replace(spec, arms=AB.arms))[1]

@@ -290,6 +290,22 @@ def test_names_are_checked_before_models_are_looked_up(ready_folder: Path) -> No
     assert "`a b` cannot be an arm's name, which has 1 to 63 letters" in caught.value.message
 
 
+def test_a_spec_file_names_the_decision_rule(settings: Settings, tmp_path: Path) -> None:
+    costs = (("0", "1", 200.0),)
+    file = tmp_path / "spec.yaml"
+    text = "{arms: [{model: 's3://b/x'}], reward: cost, decision_rule: %s}"
+    file.write_text(text % "threshold=0.040")
+    request = replace(read_request(settings, file=file), costs=costs)
+    assert make_spec(settings, request).decision_rule == "threshold=0.04"
+    file.write_text(text % "min-cost")
+    request = replace(read_request(settings, file=file), costs=(*costs, ("1", "1", 0.0)))
+    with pytest.raises(InvalidInputError, match="`1` -> `0`"):
+        make_spec(settings, request)
+    file.write_text(text % "cheapest")
+    with pytest.raises(InvalidInputError, match="must be `most-likely`"):
+        make_spec(settings, replace(read_request(settings, file=file), costs=costs))
+
+
 def test_an_endpoint_is_a_model(ready_folder: Path) -> None:
     settings = load_settings(ready_folder, environ={})
     request = wanted(("", "v2+http://h/v2/models/wine/infer#token=T", None))

@@ -92,6 +92,8 @@ def _revision_event(ledger: Ledger, standing: Readiness, key: str, before: int) 
         "arms": arms_of(spec, ledger.contents(entry.number)),
         "aliases": [asdict(move) for move in intent.aliases if move.version != move.before],
     }
+    if spec.costs:
+        after["decision_rule"] = spec.decides_by
     if intent.place is not None:
         after["place"] = str(intent.place)
     evidence = {"reason": intent.reason, "verdict": intent.evidence, "error": entry.error}

@@ -236,6 +236,8 @@ def _lines(entry: Entry, arms: Mapping[int, Sequence[str]]) -> list[str]:
         lines.append(_shares(arms.get(int(entry.id.split("/")[1]), ()), before, after))
     elif isinstance(after, dict) and "serves" in after:
         lines.append(after["serves"])
+        if rule := after.get("decision_rule"):
+            lines.append(f"decision rule: {rule}")
     elif isinstance(before, dict) and isinstance(after, dict):
         lines += [
             f"{key}: {_short(before.get(key))} → {_short(after.get(key))}"

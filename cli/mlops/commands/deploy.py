@@ -28,6 +28,7 @@ def deploy(
     sticky_by: traffic.StickyBy = None,
     reward: traffic.Reward = None,
     cost_matrix: traffic.CostMatrix = "",
+    decision_rule: traffic.DecisionRule = None,
     reward_range: traffic.RewardRange = None,
     horizon: verdict.Horizon = None,
     worth: verdict.Worth = None,
@@ -145,6 +146,7 @@ def deploy(
         "cluster.router": router or None,
         "feedback.reward_range": reward_range,
         "feedback.costs": read_costs(cost_matrix) if cost_matrix else None,
+        "feedback.decision_rule": decision_rule,
     }
     settings = load_settings(flags=flags)
     if not no_preflight:

@@ -56,7 +56,7 @@ def render_paired(out: Console, found: PairedReport) -> None:
             )
     for text in found.notes:
         out.print(f"[yellow]note: {escape(text)}[/]")
-    _render_verdict(out, found.verdict)
+    _render_verdict(out, found.verdict, found.decision_rule)
     out.print(
         "[dim]This compares predictions on rows whose truth is known, not what people do when "
         "they get one or the other.[/]"
@@ -172,7 +172,7 @@ def render(out: Console, found: Report, html: str, url: str, *, has_data: bool) 
         )
     for text in found.notes:
         out.print(f"[yellow]note: {escape(text)}[/]", soft_wrap=False)
-    _render_verdict(out, found.verdict, finished=found.finished is not None)
+    _render_verdict(out, found.verdict, found.decision_rule, finished=found.finished is not None)
     _render_next(out, found, url, has_data=has_data)
 
 
@@ -199,18 +199,23 @@ def _render_next(out: Console, found: Report, url: str, *, has_data: bool) -> No
         next_steps(out, feedback_commands(found.reward, f"--url {url}" if url else found.name))
 
 
-def _render_verdict(out: Console, verdict: Verdict, *, finished: bool = False) -> None:
+def _render_verdict(
+    out: Console, verdict: Verdict, decision_rule: str, *, finished: bool = False
+) -> None:
     from rich.markup import escape
     from rich.panel import Panel
+
+    from mlops.rewards.decisions import describe_rule
 
     title = "the experiment is over" if finished else _TITLES[verdict.decision]
     winner = f": {escape(verdict.winner)}" if verdict.winner else ""
     head = f"finished[/], it was {verdict.decision}" if finished else f"{verdict.decision}[/]"
+    rule = f"; decision rule {decision_rule}: {describe_rule(decision_rule)}" * bool(decision_rule)
     out.print(
         Panel(
             f"{escape(verdict.reason)}\n[dim]n = {verdict.n:,}, false winner at most "
             f"{verdict.alpha:.2g} however often you look\nmethod: {escape(verdict.method)}, "
-            f"because {escape(verdict.because)}[/]"
+            f"because {escape(verdict.because)}{rule}[/]"
             + "".join(f"\n{escape(text)}" for text in (verdict.weakest, *verdict.hints) if text),
             title=f"[bold]{head}{winner} ({title})",
             title_align="left",

@@ -317,8 +317,8 @@ def _state(epoch: PolicyEpoch) -> tuple[State, Offset]:
 
 
 def _same_reward(one: DeploymentSpec, other: DeploymentSpec) -> bool:
-    return (one.reward, one.costs, one.attribution) == (
-        other.reward, other.costs, other.attribution,
+    return (one.reward, one.costs, one.decides_by, one.attribution) == (
+        other.reward, other.costs, other.decides_by, other.attribution,
     )  # fmt: skip
 
 

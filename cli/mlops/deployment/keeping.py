@@ -30,8 +30,14 @@ KEPT = "revision "
 #: Options without a setting.
 SPLIT, SHADOW, RAMP = "split", "shadow", "ramp"
 _SETTINGS: Mapping[str, tuple[str, ...]] = {
-    "reward": ("feedback.reward", "feedback.reward_range", "feedback.costs"),
+    "reward": (
+        "feedback.reward",
+        "feedback.reward_range",
+        "feedback.costs",
+        "feedback.decision_rule",
+    ),
     "reward-range": ("feedback.reward_range",),
+    "decision-rule": ("feedback.decision_rule",),
     "sticky-by": ("deploy.sticky_by",),
     "horizon": ("deploy.horizon",),
     "runtime": ("deploy.runtime",),
@@ -64,6 +70,7 @@ _SPEC = (
     "feedback.reward",
     "feedback.reward_range",
     "feedback.costs",
+    "feedback.decision_rule",
     "feedback.window",
     "feedback.missing",
     "feedback.failed",
@@ -189,6 +196,7 @@ def _values(live: Entry, has: Mapping[str, Any]) -> dict[str, Any]:
         "feedback.reward": spec.reward,
         "feedback.reward_range": spec.reward_range,
         "feedback.costs": spec.costs,
+        "feedback.decision_rule": spec.decision_rule,
         "feedback.window": write_duration(spec.attribution.window_s),
         "feedback.missing": write_number(spec.attribution.missing),
         "feedback.failed": write_number(spec.attribution.failed),

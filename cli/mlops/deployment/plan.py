@@ -90,10 +90,13 @@ def difference(before: DeploymentSpec | None, after: DeploymentSpec) -> tuple[st
         usual = DeploymentSpec(after.name, after.arms)
         lines += [f"+ {name}  {value}" for name, value, _ in _changes(usual, after)]
         lines += ["+ costs of the reward"] * bool(after.costs)
+        lines += [f"+ decision rule  {_rule(after)}"] * bool(after.costs)
         return tuple(lines)
     lines += [f"~ {name}  {value}  (was {was})" for name, value, was in _changes(before, after)]
     if before.costs != after.costs:
         lines.append("~ costs of the reward")
+    if (rule := _rule(after)) != (was_rule := _rule(before)):
+        lines.append(f"~ decision rule  {rule}  (was {was_rule})")
     if after.redraw and after.sticky_by:
         lines.append("~ sticky units that came before are drawn again")
     if list(old) != list(new) and set(old) == set(new):
@@ -131,6 +134,12 @@ def _former_label(was: ModelVersion, now: ModelVersion) -> str:
     if (was.label, was.source) != (now.label, now.source):
         return was.label
     return "other files" if was.digest else "not pinned to its files"
+
+
+def _rule(spec: DeploymentSpec) -> str:
+    if not spec.costs:
+        return "none"
+    return spec.decision_rule or f"{spec.decides_by}, by default"
 
 
 def _range(bounds: tuple[float, float] | None) -> str:

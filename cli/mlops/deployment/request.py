@@ -69,6 +69,7 @@ class DeployRequest:
         kept: What is kept of the live revision's settings, human-readable.
         based_on: Number of that revision; None if it was not looked at.
         costs: (truth, prediction, cost) of the reward `cost`.
+        decision_rule: What it takes for the prediction of probabilities; empty if none is chosen.
         ramp: How the share of the canary grows.
         keep_ramp: Whether the live ramp continues where the arms and their weights are kept.
     """
@@ -93,6 +94,7 @@ class DeployRequest:
     kept: tuple[str, ...] = ()
     based_on: int | None = None
     costs: tuple[tuple[str, str, float], ...] = ()
+    decision_rule: str = ""
     ramp: Ramp | None = None
     keep_ramp: bool = False
 
@@ -275,6 +277,7 @@ def _request(
         reward_range=_promised(settings),
         shadows=tuple(shadows),
         costs=settings.feedback.costs,
+        decision_rule=settings.feedback.decision_rule,
         attribution=read_attribution(
             settings.feedback.window,
             settings.feedback.missing,
@@ -348,6 +351,7 @@ def _read_file(settings: RolloutSettings, file: Path) -> DeployRequest:
             sticky_by=value("sticky_by", "deploy.sticky_by", base.sticky_by),
             reward=value("reward", "feedback.reward", base.reward),
             reward_range=None if bounds is None else (float(bounds[0]), float(bounds[1])),
+            decision_rule=value("decision_rule", "feedback.decision_rule", base.decision_rule),
             attribution=read_attribution(
                 *(
                     str(value(key, f"feedback.{key}", getattr(settings.feedback, key)))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mlops.registry.answers import read_answer_kind
-from mlops.rewards import REWARDS, AnswerKind, reward_called
+from mlops.rewards import REWARDS, AnswerKind, Terms, reward_called
 from mlops.rewards.choosing import answers_in_words, default_reward, misfit
+from mlops.rewards.decisions import MIN_COST, cheapest_threshold, describe_rule
 from mlops.rewards.given import GIVEN
 from mlops.spec.deployment import DeploymentSpec
 
@@ -24,7 +25,7 @@ def settle_reward(spec: DeploymentSpec) -> tuple[DeploymentSpec, tuple[str, ...]
         spec = replace(spec, reward=default_reward(kind))
         said = f"the reward is `{spec.reward}`: the models answer {answers_in_words(kind)}"
         return spec, (said, *_misfits(spec, kinds))
-    return spec, _misfits(spec, kinds) + _without_labels(spec)
+    return spec, _misfits(spec, kinds) + _without_labels(spec) + _undecided(spec, kinds)
 
 
 def _without_labels(spec: DeploymentSpec) -> tuple[str, ...]:
@@ -37,6 +38,20 @@ def _without_labels(spec: DeploymentSpec) -> tuple[str, ...]:
         for name in names
         if REWARDS.load(name).is_derived
     )
+
+
+def _undecided(spec: DeploymentSpec, kinds: dict[str, AnswerKind]) -> tuple[str, ...]:
+    """Note that probabilities meet a cost matrix, and no decision rule was chosen."""
+    if not spec.costs or spec.decision_rule or not {"probabilities", "vector"} & {*kinds.values()}:
+        return ()
+    cut = cheapest_threshold(Terms.of(costs=spec.costs).costs)
+    so = f": with these costs that predicts `{cut[0]}` from {cut[1]:.3g} on" if cut else ""
+    text = (
+        f"no decision rule is chosen: {describe_rule(spec.decides_by)}, which ignores what errors "
+        f"cost. `--decision-rule {MIN_COST}` takes the class of least expected cost{so}; "
+        "`threshold=T` is a cut-off of your own. Choose what your application does"
+    )
+    return (text,)
 
 
 def _misfits(spec: DeploymentSpec, kinds: dict[str, AnswerKind]) -> tuple[str, ...]:

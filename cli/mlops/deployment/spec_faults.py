@@ -13,8 +13,8 @@ FEEDBACK_KEYS = (
 _ANALYSIS_KEYS = ("worth", "guardrails", "min_days", "adjust", "per")
 #: Keys of a spec; `docs/deployments.md` has a table of them.
 SPEC_KEYS = (
-    "name", "arms", "shadows", "sticky_by", "reward", "reward_range", "horizon", "redraw",
-    "policy", "runtime", "isolate", "ramp", *FEEDBACK_KEYS, *_ANALYSIS_KEYS,
+    "name", "arms", "shadows", "sticky_by", "reward", "reward_range", "decision_rule", "horizon",
+    "redraw", "policy", "runtime", "isolate", "ramp", *FEEDBACK_KEYS, *_ANALYSIS_KEYS,
 )  # fmt: skip
 _ARM_KEYS = ("name", "model", "weight")
 _SHADOW_KEYS = ("name", "model", "percent")
@@ -26,7 +26,7 @@ def faults_of(document: object) -> list[str]:
     if not isinstance(document, Mapping):
         return ["it must be a mapping with `arms`"]
     faults = [_unknown(key, SPEC_KEYS) for key in document if key not in SPEC_KEYS]
-    texts = ("name", "sticky_by", "reward", "policy", "runtime", "isolate")
+    texts = ("name", "sticky_by", "reward", "decision_rule", "policy", "runtime", "isolate")
     faults += [
         f"`{key}` must be text" for key in texts if not isinstance(document.get(key, ""), str)
     ]

@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from mlops.deployment.arm_options import ArmRequest, ShadowRequest, shares
 from mlops.deployment.naming import arm_names
 from mlops.deployment.request import DeployRequest
-from mlops.errors import InvalidInputError, did_you_mean, one_of
+from mlops.errors import InvalidInputError, UsageError, did_you_mean, one_of
 from mlops.policies.base import Contextual
 from mlops.policies.making import check_features, make_policy, read_policy, write_policy
 from mlops.registry import resolve_all
 from mlops.registry.answers import read_input_names
-from mlops.rewards import REWARDS
+from mlops.rewards import REWARDS, Terms
 from mlops.rewards.cost import COST
+from mlops.rewards.decisions import MIN_COST, missing_costs, read_rule
 from mlops.rewards.guardrails import check_guardrails
 from mlops.rewards.own import load_reward
 from mlops.runtimes import AUTO, RUNTIMES
@@ -80,6 +81,7 @@ def make_spec(
             policy=_known_policy(request, weights, settings.journal.features),
             shadows=shadows or _kept_shadows(request, names[:n], models[:n]),
             costs=request.costs if request.reward == COST.name else (),
+            decision_rule=_decision_rule(settings, request),
         )
     )
 
@@ -96,6 +98,27 @@ def check_columns(spec: DeploymentSpec) -> None:
     if isinstance(policy, Contextual):
         known = (read_input_names(arm.model) for arm in spec.arms)
         check_features(policy.features, next(filter(None, known), ()))
+
+
+def _decision_rule(settings: RolloutSettings, request: DeployRequest) -> str:
+    """Return the rule in its one form, if it can be applied with these costs."""
+    if request.reward != COST.name:
+        if settings.origins["feedback.decision_rule"] == "command line":
+            raise UsageError("`--decision-rule` goes with `--reward cost`, whose costs it weighs.")
+        return ""
+    try:
+        rule = read_rule(request.decision_rule)
+    except ValueError as error:
+        raise InvalidInputError(f"The decision rule `{request.decision_rule}` {error}.") from None
+    missing = missing_costs(Terms.of(costs=request.costs).costs) if rule == MIN_COST else []
+    if missing:
+        named = ", ".join(f"`{truth}` -> `{other}`" for truth, other in missing[:5])
+        raise InvalidInputError(
+            f"The decision rule `{rule}` compares what every class would cost, and the cost matrix "
+            f"does not say it of {named}{', …' * (len(missing) > 5)} (truth -> prediction).",
+            hint="Name each confusion, with 0 where one costs nothing.",
+        )
+    return rule
 
 
 def _ramp(request: DeployRequest, arms: Sequence[Arm]) -> Ramp | None:

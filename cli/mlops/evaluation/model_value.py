@@ -81,7 +81,8 @@ def evaluate_model(
         alpha: Probability that an interval misses.
         min_effective: Units below which nothing is estimated.
     """
-    scored = _score(evidence, rows, ask, Terms.of(classes, evidence.spec.costs))
+    terms = Terms.of(classes, evidence.spec.costs, evidence.spec.decides_by)
+    scored = _score(evidence, rows, ask, terms)
     units, ours, theirs = scored.by_unit()
     unsupported = _left_out(evidence, scored, units)
     n = ours.size

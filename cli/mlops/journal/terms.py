@@ -30,4 +30,6 @@ def terms_of(events: Sequence[RevisionEvent], spec: DeploymentSpec) -> tuple[Ter
             its = from_dict(event.spec)
             if its.experiment == spec.experiment:
                 known.update(event.spec.get("classes") or {})
-    return tuple(Terms.of(known.get(arm.name, ()), spec.costs) for arm in spec.arms)
+    return tuple(
+        Terms.of(known.get(arm.name, ()), spec.costs, spec.decides_by) for arm in spec.arms
+    )

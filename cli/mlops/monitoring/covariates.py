@@ -92,7 +92,7 @@ def _history(journal: Journal, evidence: Evidence) -> NDArray[np.float64]:
     others = sorted({traffic.revision for traffic in journal.traffic()} - same)
     begin_ms = evidence.asked.span_ms[0] if evidence.asked.span_ms else 0
     sums: dict[bytes, list[float]] = {}
-    terms = Terms.of(costs=evidence.spec.costs)
+    terms = Terms.of(costs=evidence.spec.costs, rule=evidence.spec.decides_by)
     for seen in journal.observations(others) if others else ():
         if seen.unit is None or seen.time_ms >= begin_ms:
             continue

@@ -31,6 +31,7 @@ from mlops.monitoring.timeline import Timeline, read_timeline
 from mlops.monitoring.verdict_text import in_words, number, per_cent, reward_in_words
 from mlops.monitoring.watch_panels import OutlierPanel, read_outliers, read_quality
 from mlops.resources import own_markup, page_templates
+from mlops.rewards.decisions import describe_rule
 from mlops.spec.deployment import DeploymentSpec
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ def render_page(page: ReportPage, *, now: dt.datetime | None = None, live: bool 
             unit=unit,
             baseline=page.baseline,
             reward=reward_in_words(report.reward),
+            decision_rule=describe_rule(report.decision_rule),
             differences=plots.differences(timeline.courses),
             traffic=plots.traffic(timeline, len(report.arms)),
             quality=plots.quality(timeline, len(report.arms)),

@@ -61,6 +61,7 @@ class PairedReport:
             rows: requests, or sticky units where there are any.
         verdict: Which arm predicts best.
         notes: What a reader must know.
+        decision_rule: As in `Report`.
     """
 
     name: str
@@ -71,6 +72,7 @@ class PairedReport:
     comparisons: tuple[Comparison, ...]
     verdict: Verdict
     notes: tuple[str, ...]
+    decision_rule: str = ""
 
 
 def compare_paired(
@@ -104,7 +106,7 @@ def compare_paired(
     Rows whose truth has no reward for some arm are left out, and counted in a note.
     """
     derive = reward_called(spec.reward)
-    terms = terms or [Terms.of(costs=spec.costs)] * len(spec.arms)
+    terms = terms or [Terms.of(costs=spec.costs, rule=spec.decides_by)] * len(spec.arms)
     bounds = bounds_of(spec, terms)
     usable = [
         all(
@@ -143,8 +145,9 @@ def compare_paired(
         n=units.shape[1], gates=[gate] if gate else [],
     )  # fmt: skip
     return PairedReport(
-        spec.name, spec.reward, len(rows), names, means, comparisons, verdict, notes
-    )
+        spec.name, spec.reward, len(rows), names, means, comparisons, verdict, notes,
+        spec.decides_by,
+    )  # fmt: skip
 
 
 def _method(bounds: Range | None) -> Method:

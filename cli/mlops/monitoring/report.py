@@ -90,6 +90,8 @@ class Report:
         analysis: What the revision declares of how its evidence is judged.
         silent: What requests without feedback could hide, of every arm but the baseline.
         repeated: What several outcomes of one row mean: `first`, `last` or `sum`.
+        decision_rule: What the reward `cost` takes for the prediction of probabilities; empty for
+            another reward.
     """
 
     name: str
@@ -120,6 +122,7 @@ class Report:
     analysis: Analysis = field(default_factory=Analysis)
     silent: tuple[SilentReport, ...] = ()
     repeated: str = "first"
+    decision_rule: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +296,7 @@ def report_of(
         finished=evidence.finished,
         analysis=spec.analysis,
         repeated=spec.attribution.repeated,
+        decision_rule=spec.decides_by,
         silent=tuple(filter(None, (silent_report(evidence, each) for each in bounds))),
     )
 

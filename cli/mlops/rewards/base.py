@@ -41,20 +41,26 @@ class Terms:
         classes: Class of each probability that the model answers, by position; empty if it does
             not say, and then they count as 0, 1, ….
         costs: For each truth, what each prediction costs, both as text.
+        rule: What the reward `cost` takes for the prediction of probabilities, as in
+            `mlops.rewards.decisions`; empty for the most likely class.
     """
 
     classes: tuple[Value, ...] = ()
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    rule: str = ""
 
     @classmethod
     def of(
-        cls, classes: Iterable[Value] = (), costs: Iterable[tuple[str, str, float]] = ()
+        cls,
+        classes: Iterable[Value] = (),
+        costs: Iterable[tuple[str, str, float]] = (),
+        rule: str = "",
     ) -> Terms:
-        """Make terms of classes, and of costs as (truth, prediction, cost)."""
+        """Make terms of classes, of costs as (truth, prediction, cost), and of their rule."""
         rows: dict[str, dict[str, float]] = {}
         for truth, prediction, cost in costs:
             rows.setdefault(truth, {})[prediction] = cost
-        return cls(tuple(classes), rows)
+        return cls(tuple(classes), rows, rule)
 
 
 NO_TERMS = Terms()

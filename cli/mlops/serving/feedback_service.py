@@ -386,7 +386,7 @@ class FeedbackService:
         """What the reward needs of an arm; its classes only while it is loaded."""
         name = spec.arms[arm].name if arm < len(spec.arms) else ""
         loaded = (a.loaded.classes for a in self._plane.live.arms if a.arm.name == name)
-        return Terms.of(next(loaded, ()), spec.costs)
+        return Terms.of(next(loaded, ()), spec.costs, spec.decides_by)
 
     def _arm(self, outcome: NewOutcome) -> Arm | None:
         """Return the arm an outcome is credited to; None if its revision is not known here."""

@@ -358,11 +358,18 @@ def _reward(raw: object) -> str:
     return text
 
 
+def _decision_rule(raw: object) -> str:
+    """Read a decision rule, whose layer is above, too."""
+    rule: str = importlib.import_module("mlops.rewards.decisions").read_rule(_text(raw))
+    return rule
+
+
 _CASTS: Mapping[str, Callable[[Any], Any]] = {
     "str": _text,
     "number or text": _number_or_text,
     "reward": _reward,
     "costs": _costs,
+    "decision rule": _decision_rule,
     "labels": _labels,
     "margins": _margins,
     "ramp": _ramp,

@@ -346,6 +346,12 @@ class FeedbackSettings:
         "that is not named costs 0",
         form="costs",
     )
+    decision_rule: str = setting(
+        "",
+        "what the reward `cost` takes for the prediction of probabilities: most-likely, min-cost "
+        "(least expected cost) or threshold=T; empty: the most likely class",
+        form="decision rule",
+    )
     client_ids: bool = setting(
         True, "feedback may name a request by its caller's own id, which may be guessed"
     )

@@ -27,6 +27,7 @@ MAX_SHADOWS = 8
 #: Which models may run in an environment of their own.
 ISOLATE = ("auto", "never", "always")
 _MAX_NAME = 63
+_MOST_LIKELY = "most-likely"
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _ARM = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -104,6 +105,8 @@ class DeploymentSpec:
             with what is installed (`auto`), `never` or `always`.
         ramp: How the share of the second arm, the canary, grows; None if it is not moved. All
             steps are one experiment.
+        decision_rule: What the reward `cost` takes for the prediction of probabilities: a rule of
+            `mlops.rewards.decisions`, empty if none was chosen. Another one is another experiment.
     """
 
     name: str
@@ -123,6 +126,16 @@ class DeploymentSpec:
     analysis: Analysis = field(default_factory=Analysis)
     isolate: str = "auto"
     ramp: Ramp | None = None
+    decision_rule: str = ""
+
+    @property
+    def decides_by(self) -> str:
+        """The decision rule in force; empty for another reward than `cost`.
+
+        The most likely class where none was chosen: so were all costs counted before there was a
+        choice.
+        """
+        return (self.decision_rule or _MOST_LIKELY) if self.costs else ""
 
     @property
     def experiment(self) -> str:
@@ -142,6 +155,8 @@ class DeploymentSpec:
         if not self.attribution.is_default:
             promised.append(self.attribution.promised)
         promised += [self.costs] if self.costs else []
+        if self.decides_by not in ("", _MOST_LIKELY):
+            promised.append(self.decides_by)
         text = json.dumps([self.name, arms, self.reward, *promised])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -395,6 +410,7 @@ def from_dict(document: Mapping[str, Any]) -> DeploymentSpec:
             runtime=str(document.get("runtime", "auto")),
             isolate=document.get("isolate", "auto"),
             ramp=ramp_from(document.get("ramp")),
+            decision_rule=str(document.get("decision_rule", "")),
         )
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(f"This deployment spec is broken: {error!r}.") from error

@@ -68,6 +68,17 @@ CostMatrix = Annotated[
     ),
 ]
 
+DecisionRule = Annotated[
+    str | None,
+    typer.Option(
+        metavar="most-likely|min-cost|threshold=T",
+        help="What the reward cost takes for the prediction of probabilities; by default the most "
+        "likely class.",
+        show_default=False,
+        rich_help_panel=_TRAFFIC,
+    ),
+]
+
 RewardRange = Annotated[
     str | None,
     typer.Option(
