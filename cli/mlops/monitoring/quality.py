@@ -29,7 +29,7 @@ from mlops.rewards.errors import ABSOLUTE_ERROR, SQUARED_ERROR
 from mlops.rewards.exact import EXACT
 from mlops.rewards.kinds import are_numbers, is_single, same
 from mlops.rewards.log_loss import LOG_LOSS
-from mlops.rewards.probabilities import probabilities
+from mlops.rewards.probabilities import are_probabilities, probabilities
 from mlops.rewards.ranking import area_under_roc
 
 #: Windows of a report, unless more are asked for.
@@ -120,11 +120,11 @@ def measure(
         truths: Of all arms.
         arm: Position of the arm.
         wanted: What the reward says to measure; empty for what fits the data, as where no such
-            measure does.
+            measure does. Of probabilities whatever is known of them, whatever the reward.
         terms: Classes of the arm.
     """
     own = _own(truths, arm, wanted)
-    values = _values(wanted, own, terms)
+    values = _values(_of_probabilities(own) or wanted, own, terms)
     if not any(value is not None for value in values.values()):
         values = _values(_fitting(own), own, terms)
     # A text among numbers cannot be withdrawn, and must not hide the rest.
@@ -225,6 +225,18 @@ def _scores(reward: Reward, truths: _Own, terms: Terms) -> Sequence[float] | NDA
         except ValueError:
             continue
     return found
+
+
+def _of_probabilities(truths: _Own) -> tuple[Measure, ...]:
+    """Return the measures of probabilities where most answers are one per class, else none."""
+    if isinstance(truths, _Numbers):
+        return ()
+    several = [seen.prediction for seen in truths if not is_single(seen.prediction)]
+    # Nearly all answers of a model are alike, so most rewards need no look at each.
+    if len(several) * 2 <= len(truths):
+        return ()
+    known = sum(are_probabilities(prediction) for prediction in several)
+    return LOG_LOSS.measures if known * 2 > len(truths) else ()
 
 
 def _fitting(truths: _Own) -> tuple[Measure, ...]:

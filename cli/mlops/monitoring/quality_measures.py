@@ -4,6 +4,7 @@ rmse         squared error; the limit is that of the mean square; of several out
 mae          absolute error, likewise
 error_rate   1 for an answer that is not the truth; of probabilities the most likely class
 brier        Brier score of probabilities
+log_loss     log loss of probabilities, where that is what the run has logged of them
 calibration  probability of the second of two classes, minus whether it was that: on average 0
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,15 +22,25 @@ from mlops.rewards.brier import BRIER
 from mlops.rewards.choosing import kind_of_answer
 from mlops.rewards.errors import ABSOLUTE_ERROR, SQUARED_ERROR
 from mlops.rewards.exact import EXACT
-from mlops.rewards.kinds import are_numbers, is_number, is_single, pair_of, pairs_of, same
-from mlops.rewards.probabilities import probabilities
+from mlops.rewards.kinds import (
+    are_numbers,
+    is_number,
+    is_single,
+    outputs_in,
+    pair_of,
+    pairs_of,
+    same,
+)
+from mlops.rewards.log_loss import LOG_LOSS
+from mlops.rewards.probabilities import are_probabilities, probabilities
 
-MeasureName = Literal["rmse", "mae", "error_rate", "brier", "calibration"]
+MeasureName = Literal["rmse", "mae", "error_rate", "brier", "log_loss", "calibration"]
 
 #: How much worse than the validation figure is worse: that has an error of its own.
 MARGIN = 0.1
 #: Mean difference of probability and outcome that is still calibrated.
 CALIBRATED = 0.05
+_OF_PROBABILITIES: tuple[MeasureName, ...] = ("error_rate", "brier", "calibration")
 # Where validation had no error at all.
 _LEAST = 0.005
 _PART = re.compile(r"^(val|valid|validation|test|eval|held_?out|holdout)[_\-./ ]+")
@@ -48,6 +59,8 @@ _ALIASES: Mapping[str, tuple[MeasureName, Callable[[float], float]]] = {
     "brier": ("brier", lambda x: x),
     "brier_score": ("brier", lambda x: x),
     "brier_score_loss": ("brier", lambda x: x),
+    "log_loss": ("log_loss", lambda x: x),
+    "logloss": ("log_loss", lambda x: x),
 }
 
 
@@ -102,6 +115,7 @@ MEASURES: Mapping[MeasureName, Measured] = {
     "mae": Measured("mae", _minus(ABSOLUTE_ERROR)),
     "error_rate": Measured("error_rate", _wrong),
     "brier": Measured("brier", _minus(BRIER)),
+    "log_loss": Measured("log_loss", _minus(LOG_LOSS)),
     "calibration": Measured("calibration", _miscalibrated),
 }
 
@@ -119,7 +133,10 @@ def measures_for(reward: str, prediction: Value, truth: Value) -> tuple[MeasureN
     """
     declared = reward_called(reward).measures
     if "brier" in declared:
-        return "error_rate", "brier", "calibration"
+        return _OF_PROBABILITIES
+    if "rmse" not in declared and is_single(truth) and are_probabilities(prediction):
+        # Only of two classes is there one that may be too likely.
+        return _OF_PROBABILITIES[: 3 if len(outputs_in(prediction)) == 2 else 2]
     if "rmse" in declared or (not declared and are_numbers(prediction, truth)):
         return "rmse", "mae"
     if not declared and why_not_compared(prediction, truth):
@@ -136,10 +153,29 @@ def why_not_compared(prediction: Answer, truth: Answer) -> str:
 
 def most_measures(reward: str) -> int:
     """Return the most that `measures_for` has of a reward, whatever the predictions."""
-    declared = reward_called(reward).measures
-    if "brier" in declared:
-        return 3
-    return 2 if "rmse" in declared or not declared else 1
+    return 2 if "rmse" in reward_called(reward).measures else len(_OF_PROBABILITIES)
+
+
+def with_figures(
+    names: Sequence[MeasureName], figures: Mapping[MeasureName, float]
+) -> tuple[MeasureName, ...]:
+    """Watch the log loss of probabilities in place of the Brier score where only that is known.
+
+    >>> with_figures(("error_rate", "brier"), {"log_loss": 0.4})
+    ('error_rate', 'log_loss')
+    """
+    known = "log_loss" in figures and "brier" not in figures
+    return tuple("log_loss" if name == "brier" and known else name for name in names)
+
+
+def metrics_of(measure: MeasureName) -> list[str]:
+    """Return the names of the metrics of a run that are read as its validation figure.
+
+    >>> metrics_of("mae")
+    ['mae', 'mean_absolute_error']
+    """
+    wanted = {measure, "log_loss"} if measure == "brier" else {measure}
+    return [name for name, (of, _) in _ALIASES.items() if of in wanted]
 
 
 def validation_figures(metrics: Mapping[str, float]) -> dict[MeasureName, float]:
@@ -165,5 +201,5 @@ def validation_figures(metrics: Mapping[str, float]) -> dict[MeasureName, float]
 
 __all__ = [
     "CALIBRATED", "MARGIN", "MEASURES", "NO_TERMS", "MeasureName", "Measured", "measures_for",
-    "most_measures", "validation_figures", "why_not_compared",
+    "metrics_of", "most_measures", "validation_figures", "why_not_compared", "with_figures",
 ]  # fmt: skip

@@ -25,6 +25,7 @@ from mlops.monitoring.quality_measures import (
     MeasureName,
     measures_for,
     most_measures,
+    with_figures,
 )
 from mlops.monitoring.quality_streams import (
     QualityStream,
@@ -115,6 +116,8 @@ class _Model:
         unknown: Labels that are none of the classes.
         not_compared: Other rows whose truth could not be compared.
         why_not: What prediction and truth of the first of them are.
+        complete: Whether all measures of its answers are among them; an earlier release watched
+            probabilities by their error rate only, unless they were the reward.
     """
 
     measures: list[WatchedMeasure] = field(default_factory=list)
@@ -125,6 +128,7 @@ class _Model:
     unknown: UnknownLabels = field(default_factory=UnknownLabels)
     not_compared: int = 0
     why_not: str = ""
+    complete: bool = True
 
     def take(
         self, seen: Sequence[Observation], terms: Terms, known: Sequence[Collection[Value]]
@@ -163,12 +167,14 @@ class _Model:
             "unknown": asdict(self.unknown),
             "not_compared": self.not_compared,
             "why_not": self.why_not,
+            "complete": self.complete,
         }
 
 
 def _restored(document: Mapping[str, Any]) -> _Model:
     measures = [restored_measure(each) for each in document["measures"]]
     others = {k: v for k, v in document.items() if k not in ("measures", "unknown")}
+    others.setdefault("complete", False)
     # A state of an earlier version has not counted them.
     return _Model(measures, unknown=UnknownLabels(**document.get("unknown", {})), **others)
 
@@ -241,8 +247,10 @@ class QualityFold(ModelFold[_Model]):
                 mine[key].append(each)
         for arm, key in self.live.arms.values():
             model, seen = self._models[key], mine[key]
-            if seen and not model.measures:
-                model.measures = self._begin(arm, seen)
+            if seen and not (model.measures and model.complete):
+                begun = {each.name for each in model.measures}
+                new = [each for each in self._begin(arm, seen) if each.name not in begun]
+                model.measures, model.complete = [*model.measures, *new], True
             model.take(seen, self._terms[key], self._classes)
             model.offset = max(model.offset, upto)
         return len(some)
@@ -253,7 +261,7 @@ class QualityFold(ModelFold[_Model]):
         found = (measures_for(reward, each.prediction, each.truth) for each in seen)
         names = next(filter(None, found), ())
         figures = self._figures(arm) if names else {}
-        return [watch_measure(name, figures.get(name)) for name in names]
+        return [watch_measure(name, figures.get(name)) for name in with_figures(names, figures)]
 
     @property
     def _classes(self) -> list[tuple[Value, ...]]:
@@ -284,7 +292,8 @@ class QualityFold(ModelFold[_Model]):
         arms = [(arm, self._models[key], key) for arm, key in self.live.arms.values()]
         measures = [(arm.name, each) for arm, model, _ in arms for each in model.measures]
         # Also those of arms without a truth so far: an alarm must not depend on which came first.
-        threshold = len(arms) * most_measures(self.live.spec.reward) / alpha
+        most = most_measures(self.live.spec.reward)
+        threshold = sum(len(model.measures) or most for _, model, _ in arms) / alpha
         known = answered or {}
         return QualityReport(
             name=name,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 from mlops.deployment.locate import locate
-from mlops.errors import InvalidInputError
+from mlops.errors import InvalidInputError, one_of
 from mlops.monitoring.powered_quality import PoweredMeasure, powered_quality
+from mlops.monitoring.quality_measures import MeasureName, metrics_of
 from mlops.monitoring.quality_streams import FIRST
 from mlops.monitoring.quality_watch import QualityReport, watch_quality
 from mlops.settings import Settings
@@ -74,10 +76,25 @@ def _notes(found: QualityReport) -> list[str]:
         if each.not_compared
     ]
     notes += [f"`{each.arm}`: {each.unknown}" for each in found.judged if each.unknown]
-    unknown = list(dict.fromkeys(s.arm for s in found.streams if s.against == "first judged"))
-    notes += [
-        f"`{arm}` is compared with its first {FIRST:,} judged rows: no validation figure of that "
-        "name is known from its run. An accuracy, error rate or Brier score must be in [0, 1]."
-        for arm in unknown
-    ]
+    notes += [_without_figures(*each) for each in _unknown_figures(found).items()]
     return notes
+
+
+def _unknown_figures(found: QualityReport) -> dict[str, list[MeasureName]]:
+    """Return the measures of each arm whose validation figure is not known."""
+    unknown: dict[str, list[MeasureName]] = {}
+    for each in found.streams:
+        if each.against == "first judged":
+            unknown.setdefault(each.arm, []).append(each.measure)
+    return unknown
+
+
+def _without_figures(arm: str, measures: Sequence[MeasureName]) -> str:
+    wanted = "; ".join(
+        f"{measure.replace('_', ' ')}: {one_of(metrics_of(measure))}" for measure in measures
+    )
+    return (
+        f"`{arm}` is compared with its first {FIRST:,} judged rows: its run has no metric that is "
+        f"a validation figure of this. Log one, also with a prefix such as `val_`. {wanted}. An "
+        "accuracy, error rate or Brier score must be in [0, 1]."
+    )
