@@ -180,7 +180,7 @@ def test_a_part_that_fails_leaves_the_others(
     def broken(look: Any) -> str:
         raise ZeroDivisionError
 
-    monkeypatch.setitem(PARTS, "shares", broken)
+    monkeypatch.setattr("mlops.live_page.shares.shares", broken)
     found = every_part(desk_of(journal))
     assert "could not be made; the server's log says why" in words(found["shares"])
     assert "could not be made" not in "".join(v for k, v in found.items() if k != "shares")

@@ -8,7 +8,10 @@ import io
 import json
 import os
 import signal
+import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -81,6 +84,39 @@ def test_it_answers_again_after_it_was_ended(
         await second.wait()
 
     asyncio.run(run())
+
+
+def test_parts_without_statistics_do_not_wait_for_them(tmp_path: Path) -> None:
+    """Importing these takes seconds, and a busy machine needs many times as long."""
+    url = f"sqlite:///{tmp_path / 'journal.db'}"
+    journal = SqlJournal(url)
+    fill(journal, ["a", "b"], [Stage([0.5, 0.5], 50)], numbers([0, 0]))
+    journal.close()
+    script = (
+        "import sys\n"
+        "from mlops.journal.sql import SqlJournal\n"
+        "from mlops.live_page.sections import part\n"
+        "from mlops.live_page.source import Source\n"
+        f"journal = SqlJournal({url!r})\n"
+        "source = Source('wine', journal, bytes(32), 0.05, '', (), '', lambda *_: [])\n"
+        "for name in ('consumers', 'revisions', 'shares'):\n"
+        "    assert 'could not be' not in part(source, name, 1)['html']\n"
+        "assert 'scipy' not in sys.modules\n"
+        "assert 'minus a' in part(source, 'verdict', 1)['html']\n"
+        "assert 'scipy' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_it_steps_back_after_a_first_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_to: set[tuple[int, int]] = set()
+    monkeypatch.setattr(os, "setpriority", lambda _, thread, nice: set_to.add((thread, nice)))
+    spent = iter([0.0, 1.0, process._HURRY_S + 1])
+    monkeypatch.setattr(time, "process_time", lambda: next(spent))
+    monkeypatch.setattr(process, "_LOOK_AGAIN_S", 0.0)
+    process._step_back()
+    assert (threading.get_native_id(), 10) in set_to
+    assert next(spent, None) is None
 
 
 def _wrong_kind(experiment: str, rows: Any) -> Any:

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 
 from mlops.errors import InvalidInputError
-from mlops.journal.records import ShadowPair
+from mlops.journal.records import ShadowPair, dropped_copies
+from mlops.monitoring.shadows import shadow_reports
 from mlops.protocols.base import Kind, ProtocolError, Records, Series
 from mlops.serving.shadow_process import ShadowProcess, Way
 from mlops.spec.deployment import Revision, Shadow
@@ -186,7 +187,9 @@ def test_a_slow_shadow_is_not_felt(server: Server) -> None:
     now = shadow_status(server)["all"]
     assert now["dropped"] - dropped > 100
     journal = server.journal()
-    assert journal.losses()["shadow"] == now["dropped"]
+    assert journal.losses()[dropped_copies("all", now["version"])] == now["dropped"]
+    reported = {each.name: each.dropped for each in shadow_reports(journal)}
+    assert reported["all"] == now["dropped"]
     journal.close()
     # It sleeps for 101 s; waiting for it would have taken seconds at least.
     assert with_it < max(20 * without, 500)

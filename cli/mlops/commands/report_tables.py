@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from mlops.monitoring.arms import ArmReport
     from mlops.monitoring.report import Report
+    from mlops.monitoring.shadows import ShadowReport
 
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -128,7 +129,8 @@ def shadows(found: Report) -> Table:
 
     measures = measures_of(each.quality for each in found.shadows)[:2]
     table = _table(
-        "model", "copies", "same", "difference", "errors", "ms", *(each.label for each in measures),
+        "model", "copies", "dropped", "same", "difference", "errors", "ms",
+        *(each.label for each in measures),
         caption="shadows: their answers are not returned, and decide nothing", first="shadow",
     )  # fmt: skip
     for each in found.shadows:
@@ -138,6 +140,7 @@ def shadows(found: Report) -> Table:
             f"[bold]{escape(each.name)}[/]",
             escape(each.version),
             f"{each.requests:,}",
+            _dropped(each),
             same,
             _number(each.difference),
             f"{each.errors:,}",
@@ -146,9 +149,16 @@ def shadows(found: Report) -> Table:
         )
         values = [_number(getattr(each.served_quality, measure.field)) for measure in measures]
         latency = _number(each.served_latency_ms)
-        row = ["  served", "", "", "", "", f"{each.served_errors:,}", latency, *values]
+        row = ["  served", "", "", "", "", "", f"{each.served_errors:,}", latency, *values]
         table.add_row(*(f"[dim]{cell}[/]" if cell else "" for cell in row))
     return table
+
+
+def _dropped(shadow: ShadowReport) -> str:
+    """Show how many copies a shadow was too slow for, and which share of all that is."""
+    if not shadow.dropped:
+        return "0"
+    return f"{shadow.dropped:,} ({shadow.dropped / (shadow.dropped + shadow.requests):.0%})"
 
 
 def silent(found: Report) -> Table:
@@ -211,7 +221,7 @@ def _bar(value: float | None, low: float, high: float) -> str:
 
 def _number(value: float | None) -> str:
     """Write a number with four digits, in one way everywhere."""
-    from mlops.monitoring.verdict_text import number
+    from mlops.monitoring.figures import number
 
     if value is None or not math.isfinite(value):
         return "-"

@@ -417,7 +417,8 @@ class Loss:
     """Rows of a kind that had to be shed.
 
     Attributes:
-        kind: `decision`, `shadow` for a copy of a request, or `features` of a decision.
+        kind: `decision`, `shadow` for an answer of a shadow, `features` of a decision, or the
+            `dropped_copies` of one shadow.
         count: How many.
         time_ms: When that was recorded, milliseconds since 1970 in UTC.
     """
@@ -425,6 +426,15 @@ class Loss:
     kind: str
     count: int
     time_ms: int
+
+
+def dropped_copies(shadow: str, version: str) -> str:
+    """Return the kind of loss of copies that a shadow was too slow for.
+
+    >>> dropped_copies("try", "wine/3")
+    'shadow:try:wine/3'
+    """
+    return f"shadow:{shadow}:{version}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -460,7 +460,7 @@ class JournalWriter:
         """Count rows of a kind that were shed; recorded with the next batch.
 
         Args:
-            kind: `decision`, `shadow` for a copy of a request, or `features` of a decision.
+            kind: As of a `Loss`.
             count: How many.
         """
         with self._lock:

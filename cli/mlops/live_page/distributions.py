@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.charts import SIZE
-from mlops.monitoring.verdict_text import number
+from mlops.monitoring.figures import number
 from mlops.stats.profiles import Categories, Distribution, FeatureProfile
 from mlops.tables.times import seconds
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlops.errors import MlopsError, NotFoundError
 from mlops.journal.records import RevisionEvent
@@ -13,10 +14,11 @@ from mlops.journal.streaming import Decisions
 from mlops.journal.terms import live_event
 from mlops.live_page.backwards import newest_first
 from mlops.live_page.source import Source
-from mlops.monitoring.page import ReportPage, read_page
-from mlops.monitoring.report import ReportOptions
 from mlops.spec.deployment import Arm, DeploymentSpec, from_dict
 from mlops.spec.server import read_state
+
+if TYPE_CHECKING:
+    from mlops.monitoring.page import ReportPage
 
 #: Newest requests whose features are drawn and looked at for outliers.
 NEWEST = 2_000
@@ -39,6 +41,10 @@ class Look:
     @cached_property
     def page(self) -> ReportPage:
         """What the report says."""
+        # Statistics take seconds to import, which parts that need none do not wait for.
+        from mlops.monitoring.page import read_page
+        from mlops.monitoring.report import ReportOptions
+
         options = ReportOptions(self.source.alpha, self.source.baseline)
         return read_page(self.journal, options, ask=self.source.ask)
 

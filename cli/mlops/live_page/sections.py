@@ -1,4 +1,7 @@
-"""The parts of the page that come from the journal, each made for itself."""
+"""The parts of the page that come from the journal, each made for itself.
+
+Each is imported when it is asked for: parts that need no statistics do not wait for them.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,25 @@ from typing import Any
 
 from mlops.errors import MlopsError, NotFoundError
 from mlops.journal.outage import OutageLog, for_callers
-from mlops.live_page.drift import drift
-from mlops.live_page.log_readers import consumers
 from mlops.live_page.looking import Look
-from mlops.live_page.outliers import outliers
-from mlops.live_page.quality import quality
-from mlops.live_page.revisions import revisions
-from mlops.live_page.shares import shares
 from mlops.live_page.source import Source
 from mlops.live_page.templates import render
-from mlops.live_page.verdict import verdict
+from mlops.plugins import Plugins
 
 _LOG = logging.getLogger(__name__)
-PARTS: dict[str, Callable[[Look], str]] = {
-    "consumers": consumers,
-    "revisions": revisions,
-    "shares": shares,
-    "verdict": verdict,
-    "quality": quality,
-    "drift": drift,
-    "outliers": outliers,
-}
+#: Each writes its part of the page.
+PARTS: Plugins[Callable[[Look], str]] = Plugins(
+    "part",
+    {
+        "consumers": "mlops.live_page.log_readers:consumers",
+        "revisions": "mlops.live_page.revisions:revisions",
+        "shares": "mlops.live_page.shares:shares",
+        "verdict": "mlops.live_page.verdict:verdict",
+        "quality": "mlops.live_page.quality:quality",
+        "drift": "mlops.live_page.drift:drift",
+        "outliers": "mlops.live_page.outliers:outliers",
+    },
+)
 _NO_JOURNAL = "No journal is kept, so nothing is known here beyond the counters above."
 
 
@@ -55,7 +56,7 @@ def part(source: Source, name: str, look: int) -> dict[str, Any]:
         _looks.clear()
         _looks[key] = Look(source, source.journal)
     try:
-        return {"html": PARTS[name](_looks[key])}
+        return {"html": PARTS.load(name)(_looks[key])}
     except NotFoundError as error:
         return {"html": render("empty", text=f"{error.message} {error.hint or ''}")}
     except MlopsError as error:

@@ -12,7 +12,7 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from mlops.monitoring.course import evidence
-from mlops.monitoring.verdict_text import number, per_cent
+from mlops.monitoring.figures import number, per_cent
 from mlops.resources import page_templates
 
 

@@ -23,12 +23,13 @@ from mlops.journal.base import Journal
 from mlops.monitoring import plots
 from mlops.monitoring.course import evidence
 from mlops.monitoring.drift_panel import DriftPanel, read_panel
+from mlops.monitoring.figures import number, per_cent
 from mlops.monitoring.quality import measures_of
 from mlops.monitoring.quality_watch import QualityReport
 from mlops.monitoring.report import Report, ReportOptions, look_at
 from mlops.monitoring.same_rows import Ask, live_alpha
 from mlops.monitoring.timeline import Timeline, read_timeline
-from mlops.monitoring.verdict_text import in_words, number, per_cent, reward_in_words
+from mlops.monitoring.verdict_text import in_words, reward_in_words
 from mlops.monitoring.watch_panels import OutlierPanel, read_outliers, read_quality
 from mlops.resources import own_markup, page_templates
 from mlops.rewards.decisions import describe_rule

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from mlops.journal.base import Journal
-from mlops.journal.records import ShadowPair, ShadowTruth, Value
+from mlops.journal.records import ShadowPair, ShadowTruth, Value, dropped_copies
 from mlops.monitoring.evidence import Truth
 from mlops.monitoring.quality import Quality, measure
 from mlops.rewards import reward_called
@@ -33,6 +33,7 @@ class ShadowReport:
         version: Its model version.
         share: Share of the requests it gets a copy of, in (0, 1].
         requests: Copies it was asked about.
+        dropped: Copies that it was too slow for, and so was never asked about.
         errors: Those it answered with a status of 500 or more.
         served_errors: The same for what was served to these requests.
         latency_ms: Mean latency of its answers in milliseconds; NaN without any.
@@ -48,6 +49,7 @@ class ShadowReport:
     version: str
     share: float
     requests: int
+    dropped: int
     errors: int
     served_errors: int
     latency_ms: float
@@ -77,8 +79,16 @@ def shadow_reports(journal: Journal) -> tuple[ShadowReport, ...]:
     numbers = sorted({number for (number, _), each in where.items() if each in wanted})
     _add_pairs(journal.shadow_pairs(numbers), where, wanted)
     _add_truths(journal.shadow_truths(numbers), where, wanted)
-    measures = reward_called(live.reward).measures
-    return tuple(_report(shadow, wanted[_identity(shadow)], measures) for shadow in live.shadows)
+    measures, losses = reward_called(live.reward).measures, journal.losses()
+    return tuple(
+        _report(
+            shadow,
+            wanted[_identity(shadow)],
+            losses.get(dropped_copies(shadow.name, shadow.model.label), 0),
+            measures,
+        )
+        for shadow in live.shadows
+    )
 
 
 _Identity = tuple[str, str]
@@ -151,12 +161,13 @@ def _add_truths(
             sums.truths.append(Truth(0, _SERVED, seen.served, seen.truth))
 
 
-def _report(shadow: Shadow, sums: _Sums, measures: Sequence[Measure]) -> ShadowReport:
+def _report(shadow: Shadow, sums: _Sums, dropped: int, measures: Sequence[Measure]) -> ShadowReport:
     return ShadowReport(
         name=shadow.name,
         version=shadow.model.label,
         share=shadow.share,
         requests=sums.requests,
+        dropped=dropped,
         errors=sums.errors,
         served_errors=sums.served_errors,
         latency_ms=sums.latency_us / sums.answered / 1000 if sums.answered else math.nan,

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mlops.journal.records import ShadowDecision
+from mlops.journal.records import ShadowDecision, dropped_copies
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import InferenceRequest, Kind, ProtocolError
 from mlops.protocols.http_status import http_status
@@ -162,7 +162,8 @@ class Shadows:
                 continue
             if not worker.offer(_Copy(nonce, live.served.revision.number, request, size)):
                 worker.counters.dropped += 1
-                self._writer.count_shed("shadow", 1)
+                kind = dropped_copies(shadow.shadow.name, shadow.shadow.model.label)
+                self._writer.count_shed(kind, 1)
 
     @property
     def waiting(self) -> int:
