@@ -49,6 +49,17 @@ def test_replayed_and_repeated_feedback(wine_shop: Shop) -> None:
     assert send(wine_shop, ann, **second) == {"accepted": 1}
     # A message that somebody recorded, also after another one has come.
     assert send(wine_shop, ann, **first) == {"duplicate": 1}
+    # Another value under an id that was used is no repetition.
+    with pytest.raises(HTTPError) as refused:
+        send(wine_shop, ann, reward=7.0, outcome_id="o-1")
+    assert refused.value.code == 409
+    why = "this `outcome_id` was stored with another value, which counts; send the difference"
+    assert json.loads(refused.value.read())["problems"][0]["error"].startswith(why)
+    file = wine_shop.folder / "orders.csv"
+    file.write_text(f"request_id,outcome_id,reward\n{ann},o-1,1\n{ann},o-2,2.5\n")
+    said = wine_shop.run("feedback", "--data", "orders.csv", "--json")
+    assert (said.code, said.document["counts"]) == (3, {"conflict": 1, "duplicate": 1})
+    assert [each["line"] for each in said.document["problems"]] == [3]
     # Each of her requests may have outcomes, and she counts with three.
     for number in range(10):
         again = wine_shop.ask(x_user="ann")[0]

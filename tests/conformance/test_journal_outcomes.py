@@ -164,6 +164,41 @@ def test_a_row_may_have_several_outcomes(journal: Journal) -> None:
     assert seen == [(1, 0), (2, 1), (1, 2), (5, 3), (5, 4)]
 
 
+@pytest.mark.parametrize("repeatable", [False, True])
+def test_an_id_stands_for_one_value(journal: Journal, repeatable: bool) -> None:
+    def sent(reward: float | None, truth: Any = None, outcome_id: str = "order-1") -> NewOutcome:
+        one = outcome(1, reward=reward, truth=truth)
+        return replace(one, outcome_id=outcome_id, repeatable=repeatable)
+
+    journal.append([decision(1)], [sent(5.0)])
+    batch = [sent(5.0), sent(6.0), sent(5.0, 1.0), sent(None, 5.0), sent(6.0), sent(5.0)]
+    stored = journal.append([], batch)
+    assert [item.fate for item in stored] == [
+        Fate.DUPLICATE, *[Fate.CONFLICT] * 4, Fate.DUPLICATE
+    ]  # fmt: skip
+    assert [item.id_taken for item in stored] == [False, *[True] * 4, False]
+    assert [seen.reward for seen in journal.observations()] == [5.0]
+    (other,) = journal.append([], [sent(6.0, outcome_id="order-2")])
+    assert (other.fate is Fate.ACCEPTED, other.id_taken) == (repeatable, False)
+    journal.void([nonce(1)], time_ms=5, reason="absurd", by="ana")
+    # The same stays void, and what corrects it may have its id.
+    assert fates(journal, [sent(5.0), sent(7.0)]) == [Fate.DUPLICATE, Fate.ACCEPTED]
+    assert fates(journal, [sent(5.0), sent(8.0)]) == [Fate.DUPLICATE, Fate.CONFLICT]
+    assert [seen.reward for seen in journal.observations()] == [7.0]
+
+
+def test_a_truth_with_an_id_that_was_sent(journal: Journal) -> None:
+    def sent(truth: Any) -> NewOutcome:
+        one = outcome(1, reward=None, truth=truth)
+        return replace(one, outcome_id="label-1", repeatable=True)
+
+    assert fates(journal, [sent("6")], [decision(1)]) == [Fate.ACCEPTED]
+    # A file in which another cell is no number may have written it as text.
+    assert fates(journal, [sent(6.0), sent("6"), sent("six"), sent(7.0)]) == [
+        Fate.DUPLICATE, Fate.DUPLICATE, Fate.CONFLICT, Fate.CONFLICT
+    ]  # fmt: skip
+
+
 def test_a_corrected_truth_is_read_once(journal: Journal) -> None:
     journal.append([decision(1, features=Records([{"a": 1}]), arm=1, propensity=0.25)], [])
     for truth in (3.0, 4.0):

@@ -178,7 +178,7 @@ class Fate(enum.Enum):
     DUPLICATE = "duplicate"
     """The same outcome was stored before."""
     CONFLICT = "conflict"
-    """This row of this request has another outcome, which counts; not stored."""
+    """This row of this request has another outcome, or another with its id; not stored."""
     UNKNOWN = "unknown"
     """No request has this client id; not stored."""
     AMBIGUOUS = "ambiguous"
@@ -203,6 +203,7 @@ class StoredOutcome:
             it is then stored as about row 0.
         ordinal: 0 for the first outcome of its row, else how many were stored before it.
         n_rows: Rows of its request; 0 if unknown.
+        id_taken: Whether it is a conflict because its `outcome_id` is that of another outcome.
     """
 
     fate: Fate
@@ -211,6 +212,7 @@ class StoredOutcome:
     single_row: bool = False
     ordinal: int = 0
     n_rows: int = 0
+    id_taken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

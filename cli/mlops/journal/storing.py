@@ -2,7 +2,7 @@
 
 Nearly every outcome is the first of its row, and all of those go in with one statement. The others
 are checked one by one: the same outcome again is a duplicate, and another one is a correction or
-an addition where its revision takes those, else a conflict.
+an addition where its revision takes those, else a conflict, as is another one with the same id.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from mlops.journal.joining import join
 from mlops.journal.records import Fate, NewOutcome, StoredOutcome
 from mlops.journal.rows import Row, outcome_row, truth_of
 from mlops.journal.schema import outcomes, voids
+from mlops.rewards.kinds import is_single, same
 
 _Key: TypeAlias = tuple[bytes | None, int]
 
@@ -72,6 +73,8 @@ def _store_again(
         earlier = _earlier(connection, _key(item), archived)
         if _is_among(item.outcome, earlier):
             return replace(item, fate=Fate.DUPLICATE)
+        if _has_its_id(item.outcome, earlier):
+            return replace(item, fate=Fate.CONFLICT, id_taken=True)
         if not item.outcome.repeatable and any(row.voided is None for row in earlier):
             return replace(item, fate=Fate.CONFLICT)
         ordinal = int(earlier[-1].ordinal) + 1 if earlier else 0
@@ -104,13 +107,23 @@ def _archived(archived: Earlier, key: _Key) -> list[Row]:
 
 
 def _is_among(outcome: NewOutcome, earlier: Sequence[Row]) -> bool:
-    """Whether an outcome was stored before: by its id, else by comparison with the last one."""
-    if outcome.outcome_id is not None:
-        return any(row.outcome_id == outcome.outcome_id for row in earlier)
-    if not earlier:
-        return False
-    last = earlier[-1]
-    return (last.reward, truth_of(last)) == (outcome.reward, outcome.truth)
+    """Whether an outcome was stored before: as one with its id, else as the last one."""
+    if outcome.outcome_id is None:
+        return bool(earlier) and _is_same(outcome, earlier[-1])
+    return any(row.outcome_id == outcome.outcome_id and _is_same(outcome, row) for row in earlier)
+
+
+def _has_its_id(outcome: NewOutcome, earlier: Sequence[Row]) -> bool:
+    """Whether an outcome has the id of another one that counts."""
+    ids = {row.outcome_id for row in earlier if row.voided is None}
+    return outcome.outcome_id is not None and outcome.outcome_id in ids
+
+
+def _is_same(outcome: NewOutcome, row: Row) -> bool:
+    """Whether two outcomes say the same; a text that is a number is the same label as that."""
+    stored, truth = truth_of(row), outcome.truth
+    alike = same(stored, truth) if is_single(stored) and is_single(truth) else stored == truth
+    return alike and bool(row.reward == outcome.reward)
 
 
 def _is_storable(item: StoredOutcome) -> bool:

@@ -73,6 +73,12 @@ _ADVICE = {
     "conflict": "this row has another outcome, which counts; deploy with "
     '`[feedback] repeated = "last"` to let later ones correct it',
 }
+# What to do about an `outcome_id` that came with another value, by `[feedback] repeated`.
+_CORRECT = {
+    "first": 'deploy with `[feedback] repeated = "last"` to let later ones correct it',
+    "last": "a correction needs an `outcome_id` of its own",
+    "sum": "send the difference with an `outcome_id` of its own",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,8 @@ class OutcomeResult:
         warning: Why its truth has no reward, and what to do, or that it is no class of the models;
             else empty.
         unknown_label: Whether it is no class of the models, and counts as a wrong answer.
-        expected: Of a `misfit`, what its truth or its list should have been.
+        expected: Of a `misfit`, what its truth or its list should have been; of a `conflict` by its
+            id, what to do.
     """
 
     fate: str
@@ -342,6 +349,8 @@ class FeedbackService:
             return OutcomeResult(
                 stored.fate.value, expected=expected(stored, self._outputs(stored.outcome))
             )
+        if stored.id_taken:
+            return OutcomeResult(stored.fate.value, expected=self._id_taken(stored.outcome))
         revision = stored.outcome.revision
         arm = self._arm(stored.outcome)
         # A newer one is live on another replica.
@@ -352,6 +361,11 @@ class FeedbackService:
             warning = unknown or self._warning(stored)
         name = arm.name if arm else ""
         return OutcomeResult(stored.fate.value, name, revision, late, warning, bool(unknown))
+
+    def _id_taken(self, outcome: NewOutcome) -> str:
+        spec = self._specs.get(outcome.revision)
+        how = _CORRECT[spec.attribution.repeated if spec else "first"]
+        return f"this `outcome_id` was stored with another value, which counts; {how}"
 
     def _unknown_label(self, stored: StoredOutcome) -> str:
         """Say that a label is a wrong answer whatever is answered; a number only where it is."""
