@@ -18,13 +18,17 @@ signature:
 """
 
 
-def _register(wine: TrainedWine, folder: Path, mlmodel: str, alias: str = "") -> Registered:
+def _register(
+    wine: TrainedWine, folder: Path, mlmodel: str, alias: str = "", auc: float | None = None
+) -> Registered:
     """Register a model of which there is no more than what it says of itself."""
     folder.mkdir()
     (folder / "MLmodel").write_text(mlmodel)
     client = open_registry(wine.settings)
     run = client.create_run(experiment_id(client, wine.settings, "wine"))
     client.log_artifacts(run.info.run_id, str(folder), "model")
+    if auc is not None:
+        client.log_metric(run.info.run_id, "auc", auc)
     client.set_terminated(run.info.run_id)
     return register_finished(
         wine.settings, run.info.run_id, name="wine", aliases=[alias] if alias else []
@@ -44,3 +48,23 @@ def test_only_models_that_fit_are_proposed_for_a_test(
     assert ours.next_commands == ("mlops deploy --ab wine/2 wine/4",)
     again = _register(own_wine, tmp_path / "text-again", _OF_TEXT, "text-b")
     assert again.next_commands == ("mlops deploy --ab text-a text-b",)
+
+
+def test_the_best_is_proposed_against_the_champion(own_wine: TrainedWine, tmp_path: Path) -> None:
+    aucs = [0.7, 0.9, 0.8]
+    names = ["champion", "big", ""]
+    made = [
+        _register(own_wine, tmp_path / f"text-{auc}", _OF_TEXT, alias, auc)
+        for auc, alias in zip(aucs, names, strict=True)
+    ]
+    assert made[1].next_commands == ("mlops deploy --ab champion big",)
+    # Not the last two: the one before is better than this one.
+    assert made[2].next_commands == ("mlops deploy --ab champion wine/4",)
+    worst = _register(own_wine, tmp_path / "worst", _OF_TEXT, "stub", 0.5)
+    assert worst.next_commands == ("mlops deploy --ab champion big",)
+    # Without a metric to tell, the last two.
+    silent = _register(own_wine, tmp_path / "silent", _OF_TEXT)
+    assert silent.next_commands == ("mlops deploy --ab wine/6 wine/7",)
+    open_registry(own_wine.settings).set_registered_model_alias("wine", "champion", "4")
+    beaten = _register(own_wine, tmp_path / "beaten", _OF_TEXT, "late", 0.6)
+    assert beaten.next_commands == ("mlops deploy --ab champion late",)

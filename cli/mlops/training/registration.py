@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from mlops.registry.refs import look_up_model, version_numbers
 from mlops.registry.versions import check_model_name, register
 from mlops.settings.project import way_to
 from mlops.spec.model import ModelVersion
+from mlops.training.proposing import baseline_of, pair_by_metrics
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -233,9 +233,26 @@ def _following(client: MlflowClient, model: ModelVersion, wanted: Registration) 
         return ()
     aliases = {name: int(number) for name, number in registered.aliases.items()}
     # Versions of one name may be of different models, as of a project with several entry points.
-    earlier = (n for n in version_numbers(client, model.name) if n < model.version)
-    alike = [n for n in itertools.islice(earlier, _MOST_READ) if _fits(client, model, n)]
-    return next_commands(model, alike, aliases, wanted.alias, wanted.project)
+    earlier = [n for n in version_numbers(client, model.name) if n < model.version]
+    _, baseline = baseline_of(aliases)
+    read = dict.fromkeys((*earlier[:_MOST_READ], *([baseline] if baseline in earlier else [])))
+    alike = [n for n in read if _fits(client, model, n)]
+    pair = None
+    if baseline in alike and len(alike) > 1:
+        metrics = {n: _metrics(client, model, n) for n in (*alike, model.version)}
+        pair = pair_by_metrics(model.version, baseline, metrics)
+    return next_commands(model, alike, aliases, wanted.alias, wanted.project, pair)
+
+
+def _metrics(client: MlflowClient, model: ModelVersion, number: int) -> Mapping[str, float]:
+    """Return what the run of a version of the model logged; nothing where that is gone."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run_id = client.get_model_version(model.name, str(number)).run_id
+        return client.get_run(run_id).data.metrics if run_id else {}
+    except MlflowException:
+        return {}
 
 
 def _fits(client: MlflowClient, model: ModelVersion, number: int) -> bool:
@@ -253,6 +270,7 @@ def next_commands(
     aliases: Mapping[str, int],
     given: str,
     project: str,
+    pair: tuple[int, int] | None = None,
 ) -> tuple[str, ...]:
     """Return what a user most likely wants now, in the names that they use.
 
@@ -262,6 +280,7 @@ def next_commands(
         aliases: The model's aliases and the versions they name.
         given: The alias that was asked for, empty if none was.
         project: The model whose aliases need no name before them.
+        pair: The versions to compare, where metrics tell: the baseline, and the best.
 
     >>> model = ModelVersion("wine/2", "wine/2", "", "wine", 2)
     >>> next_commands(model, [2, 1], {"a": 1, "b": 2}, "b", "wine")
@@ -270,6 +289,9 @@ def next_commands(
     ('mlops deploy --ab wine/1 wine/2',)
     >>> next_commands(model, [3, 2, 1], {}, "", "wine")
     ('mlops deploy --ab wine/1 wine/2',)
+    >>> model = ModelVersion("wine/4", "wine/4", "", "wine", 4)
+    >>> next_commands(model, [3, 2, 1], {"champion": 1, "d": 4}, "d", "wine", (1, 2))
+    ('mlops deploy --ab champion wine/2',)
     """
 
     def called(number: int, alias: str) -> str:
@@ -277,6 +299,11 @@ def next_commands(
         return short if alias else f"{model.name}/{number}"
 
     ours = called(model.version, given)
+    if pair is not None:
+        named = {number: alias for alias, number in sorted(aliases.items(), reverse=True) if given}
+        baseline, _ = baseline_of(aliases)
+        names = {**named, model.version: given, pair[0]: baseline}
+        return (f"mlops deploy --ab {' '.join(called(n, names.get(n, '')) for n in pair)}",)
     # Another process may have registered a newer one in the meantime.
     before = max((number for number in numbers if number < model.version), default=0)
     if not before:
