@@ -14,7 +14,6 @@ from sqlalchemy import (
     URL,
     Connection,
     Engine,
-    QueuePool,
     Table,
     create_engine,
     event,
@@ -160,9 +159,6 @@ def _engine(parsed: URL) -> Engine:
         parsed = parsed.update_query_dict({**_PATIENCE, **parsed.query})
         # A connection that a restart has closed is detected before it is used.
         options["pool_pre_ping"] = True
-    elif parsed.query.get("mode") == "memory":
-        # It lives as long as one connection does.
-        options["poolclass"] = QueuePool
     try:
         engine = create_engine(parsed, **options)
     except ModuleNotFoundError as error:

@@ -6,7 +6,9 @@ write on. Feedback is counted in the metrics and forgotten.
 
 from __future__ import annotations
 
-import secrets
+import shutil
+import tempfile
+import weakref
 from collections.abc import Sequence
 
 from mlops.journal.base import Journal
@@ -25,12 +27,22 @@ URL = "none:"
 
 
 class NullJournal(SqlJournal):
-    """A `Journal` in memory: feedback that names one of its requests is accepted, also twice."""
+    """A `Journal` of this process: feedback that names one of its requests is accepted, also twice.
+
+    What little it keeps is in a temporary file, gone when it is closed or with the process. In
+    memory SQLite refuses a thread what another one has locked, instead of waiting for it
+    (https://sqlite.org/sharedcache.html#shared_cache_locking_model).
+    """
 
     def __init__(self) -> None:
-        # Shared by all threads of this process, gone with it.
-        name = f"mlops-{secrets.token_hex(8)}"
-        super().__init__(f"sqlite:///file:{name}?mode=memory&cache=shared&uri=true")
+        folder = tempfile.mkdtemp(prefix="mlops-")
+        self._remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        super().__init__(f"sqlite:///{folder}/journal.db")
+
+    def close(self) -> None:
+        """See `Log.close`."""
+        super().close()
+        self._remove()
 
     def append(
         self, decisions: Sequence[Decision], outcomes: Sequence[NewOutcome]
