@@ -291,7 +291,10 @@ def test_rewards_that_are_given_are_sent_and_not_replayed(wine_shop: Shop) -> No
         where = " ".join(place) or "wine"
         assert f"`mlops feedback {where} --request-id ID --reward NUMBER`" in refused.error["hint"]
     assert wine_shop.ok("report", "--json").document["arms"][0]["requests"] == 0
-    request_id, _ = wine_shop.ask()
+    row = "\n".join((wine_shop.folder / "data" / "customers.csv").read_text().splitlines()[:2])
+    predicted = wine_shop.ok("predict", "--data", "-", stdin=row).err
+    request_id = predicted.partition("--request-id ")[2].split()[0]
+    assert told.replace("ID", request_id) in predicted
     assert told in wine_shop.ok("report").out
     wine_shop.ok("feedback", "--request-id", request_id, "--reward", "1")
     labels = wine_shop.ok("feedback", "--once", "--limit", "3", "--without-reward", "--json")

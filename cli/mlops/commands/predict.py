@@ -64,7 +64,10 @@ def _source(answer: Predicted) -> str:
 
 def _feedback(answer: Predicted) -> str:
     """Say how to send feedback on the answer."""
+    from mlops.rewards.sending import can_replay
+
     if answer.response is not None:
         return f"mlops feedback --url {answer.name} --response FILE --truth VALUE"
     where = f"--url {answer.name}" if "://" in answer.name else answer.name
-    return f"mlops feedback {where} --request-id {answer.request_id} --truth VALUE"
+    value = "--truth VALUE" if can_replay(answer.reward) else "--reward NUMBER"
+    return f"mlops feedback {where} --request-id {answer.request_id} {value}"

@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Predicted:
         revision: Revision that answered; 0 if the answer does not name it.
         request: The request to Seldon v1, for its feedback; None for others.
         response: What Seldon v1 answered, which its feedback has to send back; None for others.
+        reward: Reward of the deployment; empty where it is not known, as behind a URL.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Predicted:
     revision: int
     request: dict[str, Any] | None = None
     response: dict[str, Any] | None = None
+    reward: str = ""
 
 
 def read_data(data: str) -> bytes:
@@ -92,10 +94,13 @@ def predict(
         NotFoundError: The deployment does not run.
     """
     extra = {"x-mlops-arm": arm} if arm else {}
+    reward = ""
     with contextlib.ExitStack() as stack:
         if remote is None:
             where = places(settings, pick_name(settings, name))
-            connection = stack.enter_context(connect(require_running(where)))
+            state = require_running(where)
+            reward = state.launch.served.revision.spec.reward
+            connection = stack.enter_context(connect(state))
         else:
             found = stack.enter_context(reached(remote))
             connection = found.connection
@@ -106,7 +111,8 @@ def predict(
         try:
             if remote is None or found.protocol == "mlops":
                 answer, headers = connection.post("/invocations", body, headers=extra)
-                return _predicted(remote.url if remote else where.name, answer, headers)
+                found_at = remote.url if remote else where.name
+                return replace(_predicted(found_at, answer, headers), reward=reward)
             if arm:
                 raise UsageError(
                     f"`--arm` is for an mlops server; {found.url} speaks `{found.protocol}`."
