@@ -116,6 +116,7 @@ def test_what_executes_the_models_is_kept_and_proved(wine_shop: Shop) -> None:
     deployed = wine_shop.ok("deploy", "--ab", "modelA", "modelB", "--json").document
     proof = deployed["runtimes"]["modelA"]["proof"]
     assert deployed["runtimes"]["modelA"]["name"] == "numpy"
+    assert all(arm["model"]["digest"].startswith("sha256:") for arm in deployed["arms"])
     assert (proof["rows"] > 300, proof["largest_difference"]) == (True, 0)
 
     # The models that run already are opened again for another runtime, which later deploys keep.

@@ -17,7 +17,7 @@ def test_a_sound_project_says_what_it_can_run(cli: Cli, tmp_path: Path, capsys: 
     assert cli(tmp_path, "project", "validate") == 0
     out = capsys.readouterr().out
     assert "tiny can run: 2 entry points, main, other" in out
-    assert "next: mlops project show" in out
+    assert "next: mlops train\nnext: mlops project show\n" in out
     # From another folder the advice names the project, or it would fail there.
     assert cli(tmp_path.parent, "project", "validate", f"./{tmp_path.name}") == 0
     assert f"next: mlops project show ./{tmp_path.name}" in capsys.readouterr().out

@@ -90,7 +90,7 @@ def test_the_only_model_of_the_runs_below_is_registered_as_if_that_step_had_been
     done = train(TrainRequest(str(folder), alias="only", env_manager="local"), settings)
     assert done.model is not None
     assert (done.model.label, done.alias, done.unregistered) == ("steps/1", "only", "")
-    assert done.profile == ""
+    assert (done.profile, done.no_profile) == (True, "")
     step = open_registry(settings).get_run(done.model.run_id)
     assert step.info.run_id != done.run_id
     assert step.data.metrics == {"alpha": 0.5}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlops.commands.output import is_quiet, next_steps, plain, show
+from mlops.commands.output import is_quiet, next_steps, plain, show, with_known_digest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,8 +65,10 @@ def _document(result: Deployed) -> dict[str, object]:
         "revision": result.revision,
         "url": result.state.url,
         "grpc": result.state.grpc,
-        "arms": plain(spec.arms),
-        "shadows": plain(spec.shadows),
+        "arms": [
+            with_known_digest(plain(arm), result.contents.get(arm.name, "")) for arm in spec.arms
+        ],
+        "shadows": [with_known_digest(plain(shadow)) for shadow in spec.shadows],
         "reward": spec.reward,
         "warnings": result.plan.notes,
         "kept": result.plan.kept,

@@ -15,6 +15,8 @@ from mlops.commands.monitor_quality import quality, test_alert
 from mlops.commands.output import Json, moment, note, plain, plain_table, show
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console
     from rich.table import Table
 
@@ -25,6 +27,8 @@ _HELP = "Watch a deployment: do requests drift from the training data, do answer
 #: Exit code of `--exit-code` with an alarm.
 _DRIFTED = 17
 _NAMED = 10
+#: By custom, an e-value from which there is some evidence.
+_SOME = 20.0
 # Customary words for a population stability index.
 _SMALL, _LARGE = 0.1, 0.25
 
@@ -45,6 +49,9 @@ def drift(
             min=0.0001, max=0.5, help="Probability of any alarm, ever, where nothing drifts."
         ),
     ] = 0.01,
+    every: Annotated[
+        bool, typer.Option("--all", help="Show every feature, also those without evidence.")
+    ] = False,
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help=f"Exit with 0 no drift, {_DRIFTED} drift.")
     ] = False,
@@ -72,12 +79,12 @@ def drift(
         )
     for text in found.notes:
         note(escape(text))
-    show(plain(found), as_json=as_json, render=lambda out: _render(out, found))
+    show(plain(found), as_json=as_json, render=lambda out: _render(out, found, every=every))
     if exit_code and found.drifted:
         raise typer.Exit(_DRIFTED)
 
 
-def _render(out: Console, found: DriftReport) -> None:
+def _render(out: Console, found: DriftReport, *, every: bool) -> None:
     from rich.markup import escape
 
     drifted = found.drifted
@@ -103,18 +110,49 @@ def _render(out: Console, found: DriftReport) -> None:
     )
     for arm in dict.fromkeys(each.arm for each in found.streams):
         streams = [each for each in found.streams if each.arm == arm]
+        shown = [each for each in streams if each.rows and (every or _is_telling(each))]
+        shown.sort(key=lambda each: (not each.alarm, -each.e_value if each.alarm else 0.0))
         out.print(f"\n[bold]{escape(arm)}[/]")
-        out.print(_table(streams, found.threshold))
-        if any(each.against != "training" and not each.why_not for each in streams):
+        if shown:
+            out.print(_table(shown, found.threshold))
+        if any(each.against != "training" for each in shown):
             out.print("[dim]* compared with its first 1,000 values, not with training data[/]")
-        for each in streams:
-            if each.why_not:
-                out.print(f"[dim]{escape(each.feature)}: {escape(each.why_not)}[/]")
+        for line in _rest([each for each in streams if each not in shown]):
+            out.print(f"[dim]{escape(line)}[/]", highlight=False)
     out.print(
         f"\n[dim]A false alarm ever, in any row: at most {found.alpha * 100:.4g} %. An e-value of "
         f"{found.threshold:,.0f} is an alarm; PSI is how far the last 3,000 values moved.[/]",
         highlight=False,
     )
+
+
+def _is_telling(stream: Stream) -> bool:
+    """Whether there is something to see: an alarm, evidence on its way to one, a strange value."""
+    return stream.alarm or stream.e_value >= _SOME or bool(_remark(stream))
+
+
+def _rest(streams: list[Stream]) -> Iterator[str]:
+    """Say what is not shown: what is quiet, and what was not compared, and why."""
+    quiet = [each for each in streams if each.rows]
+    if quiet:
+        most = max(each.e_value for each in quiet)
+        count = "1 feature" if len(quiet) == 1 else f"{len(quiet)} features or statistics"
+        yield f"{count} without an alarm, e-values up to {e_value(most)}: `--all` shows them"
+    unknown = [each for each in streams if not each.rows]
+    none = [each for each in unknown if not each.why_not and each.against == "training"]
+    if none:
+        yield f"not compared, as the journal has no values of them: {_named(none)}"
+    first = [each for each in unknown if not each.why_not and each.against != "training"]
+    if first:
+        yield f"compared once there are 1,000 values to compare with: {_named(first)}"
+    yield from (f"{each.feature}: {each.why_not}" for each in unknown if each.why_not)
+
+
+def _named(streams: list[Stream]) -> str:
+    names = [each.feature for each in streams]
+    named = len(names) if len(names) <= _NAMED + 1 else _NAMED
+    more = f" and {len(names) - named} more" if len(names) > named else ""
+    return ", ".join(names[:named]) + more
 
 
 def _table(streams: list[Stream], threshold: float) -> Table:

@@ -149,6 +149,22 @@ def plain(value: object) -> Any:  # noqa: ANN401 - any record
     return value
 
 
+def with_known_digest(document: dict[str, Any], digest: str = "") -> dict[str, Any]:
+    """Return a document with a `model` whose digest is null where it is not known.
+
+    Args:
+        document: What `plain` has made of a record.
+        digest: What the model's files are, if they were read.
+
+    >>> with_known_digest({"model": {"label": "wine/3", "digest": ""}})
+    {'model': {'label': 'wine/3', 'digest': None}}
+    """
+    model = document["model"]
+    if model is None:
+        return document
+    return {**document, "model": {**model, "digest": digest or model["digest"] or None}}
+
+
 def asking() -> Callable[[str, Sequence[str]], str] | None:
     """Return a way to ask the user at this terminal; None where there is none."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):

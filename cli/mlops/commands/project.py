@@ -84,7 +84,10 @@ def _render_faults(out: Console, found: Validation, project: str) -> None:
         )
         # Relative to the current folder, which need not be the project.
         where = "" if project == "." else f" {shlex.quote(project)}"
-        next_steps(out, [f"mlops project show{where}"])
+        first = [each for each in found.entry_points if each != "main"][:1]
+        named = [""] if "main" in found.entry_points else [f" -e {shlex.quote(e)}" for e in first]
+        train = [f"mlops train{where}{entry}" for entry in named]
+        next_steps(out, [*train, f"mlops project show{where}"])
 
 
 def _render_project(out: Console, found: ProjectView) -> None:

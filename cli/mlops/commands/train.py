@@ -14,7 +14,7 @@ from mlops.commands.command_line import Command
 from mlops.commands.options import train_registry as registry
 from mlops.commands.options import train_run as run
 from mlops.commands.options import train_sweep as sweep
-from mlops.commands.output import Json, next_steps, plain, show
+from mlops.commands.output import Json, next_steps, plain, show, with_known_digest
 from mlops.commands.remote_training import render_remote, render_training
 from mlops.commands.sweep import render_sweep
 from mlops.errors import MlopsError, UsageError
@@ -154,7 +154,7 @@ def train(
     if isinstance(result, TrainResult):
         single = result
         show(
-            plain(single),
+            with_known_digest(plain(single)),
             as_json=as_json,
             render=lambda out: _render(out, single, settings.project_dir),
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mlops.deployment.isolation import isolate
@@ -72,6 +72,7 @@ class Deployed:
         state: The state of the server.
         process: The server's process, if it was started in the foreground.
         monitoring: Files for a Prometheus and a Grafana that were written.
+        contents: Digest of the files of each arm's model, if they were read.
     """
 
     plan: Plan
@@ -79,6 +80,7 @@ class Deployed:
     state: ServerState
     process: subprocess.Popen[bytes] | None = None
     monitoring: tuple[str, ...] = ()
+    contents: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         arms = [arm.name for arm in self.plan.after.arms]
@@ -193,6 +195,7 @@ def apply(
         _check_runs(where, intent)
         if prepared.plan.kind in ("nothing", "start"):
             number = prepared.live
+            contents = _noted_contents(ledger, number)
         else:
             contents = _contents(spec, paths)
             talk.say("Recording the revision")
@@ -212,7 +215,7 @@ def apply(
             names = [arm.name for arm in spec.arms]
             ledger.note_runtimes(number, dict(zip(names, state.runtimes, strict=False)))
             ledger.commit(number, time.time_ns() // 1_000_000)
-    return Deployed(prepared.plan, number, state, process)
+    return Deployed(prepared.plan, number, state, process, contents=contents)
 
 
 def _nothing_left(prepared: Prepared, number: int, where: Places) -> Prepared:
@@ -235,6 +238,14 @@ def _check_runs(where: Places, intent: Intent) -> None:
             f"`{where.name}` was stopped in the meantime, and a ramp does not start it.",
             hint=f"`mlops start {where.name}`, and the ramp continues.",
         )
+
+
+def _noted_contents(ledger: Ledger, number: int) -> dict[str, str]:
+    """Return what the ledger knows of the files; only a reader of the result is told."""
+    try:
+        return ledger.contents(number)
+    except MlopsError:
+        return {}
 
 
 def _contents(spec: DeploymentSpec, paths: Sequence[str]) -> dict[str, str]:

@@ -115,8 +115,9 @@ class TrainResult:
         log: File with everything the script wrote.
         environment: Packages that differ from what the project asks for.
         code: The commit that ran, and whether files differed from it.
-        profile: Why the run's models have no reference profile; empty if they have, or if it is
-            not known which of several runs below would be registered.
+        profile: Whether the run's models have a reference profile.
+        no_profile: Why they have none; empty if they have, or if it is not known which of several
+            runs below would be registered.
         unregistered: Why no version was registered; empty if one was.
         next_commands: What to do with the model, ready to be copied.
     """
@@ -133,7 +134,8 @@ class TrainResult:
     log: Path
     environment: tuple[Difference, ...]
     code: CodeFacts
-    profile: str
+    profile: bool
+    no_profile: str
     unregistered: str
     next_commands: tuple[str, ...]
 
@@ -220,7 +222,7 @@ def train_or_sweep(
             client, run_id = done.client, done.run.info.run_id
             models = models_of(client, run_id)
             described = describable(models, request.model)
-            profile = describe_models(client, done.run, described, job, progress)
+            no_profile = describe_models(client, done.run, described, job, progress)
             registered = (
                 Registered(why_none="`--no-register`")
                 if request.no_register
@@ -240,7 +242,8 @@ def train_or_sweep(
         log=done.log,
         environment=gaps,
         code=CodeFacts(job.provenance.code.commit, job.provenance.code.dirty),
-        profile=profile,
+        profile=bool(described) and not no_profile,
+        no_profile=no_profile,
         unregistered=registered.why_none,
         next_commands=from_here(registered.next_commands, settings.project_dir),
     )

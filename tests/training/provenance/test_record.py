@@ -65,7 +65,7 @@ def test_the_wine_run_says_where_it_comes_from(trained_wine: TrainedWine) -> Non
 
 def test_the_wine_model_knows_what_it_was_trained_on(trained_wine: TrainedWine) -> None:
     result = trained_wine.first
-    assert result.profile == ""
+    assert (result.profile, result.no_profile) == (True, "")
     assert result.model is not None
     text = (fetch(result.model, trained_wine.settings) / PROFILE_FILE).read_text()
     profile = from_json(text)
@@ -110,7 +110,9 @@ def test_code_data_and_profile_of_a_dirty_project(
     assert cli(folder, *train) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["code"] == {"commit": git(folder, "rev-parse", "HEAD"), "dirty": True}
-    assert result["profile"] == ""
+    assert (result["profile"], result["no_profile"]) == (True, "")
+    # The files of a registered model are not read again.
+    assert result["model"]["digest"] is None
     run = client.get_run(result["run_id"])
     assert run.data.tags["mlflow.source.git.branch"] == "trunk"
     assert run.data.tags["mlflow.source.git.dirty"] == "true"
