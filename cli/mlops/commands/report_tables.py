@@ -128,13 +128,16 @@ def shadows(found: Report) -> Table:
     from mlops.monitoring.quality import measures_of
 
     measures = measures_of(each.quality for each in found.shadows)[:2]
+    same = "same class" if any(each.of_probabilities for each in found.shadows) else "same"
+    rewarded = ["reward"] * any(each.rewarded for each in found.shadows)
     table = _table(
-        "model", "copies", "dropped", "same", "difference", "errors", "ms",
+        "model", "copies", "dropped", same, "difference", "errors", "ms", *rewarded,
         *(each.label for each in measures),
         caption="shadows: their answers are not returned, and decide nothing", first="shadow",
     )  # fmt: skip
     for each in found.shadows:
         same = "-" if each.agreement is None else f"{each.agreement * 100:.4g} %"
+        reward = [_number(each.reward)] * len(rewarded)
         values = [_number(getattr(each.quality, measure.field)) for measure in measures]
         table.add_row(
             f"[bold]{escape(each.name)}[/]",
@@ -145,11 +148,14 @@ def shadows(found: Report) -> Table:
             _number(each.difference),
             f"{each.errors:,}",
             _number(each.latency_ms),
+            *reward,
             *values,
         )
+        reward = [_number(each.served_reward)] * len(rewarded)
         values = [_number(getattr(each.served_quality, measure.field)) for measure in measures]
         latency = _number(each.served_latency_ms)
-        row = ["  served", "", "", "", "", "", f"{each.served_errors:,}", latency, *values]
+        served = ["  served", "", "", "", "", "", f"{each.served_errors:,}", latency]
+        row = [*served, *reward, *values]
         table.add_row(*(f"[dim]{cell}[/]" if cell else "" for cell in row))
     return table
 

@@ -120,7 +120,7 @@ MEASURES: Mapping[MeasureName, Measured] = {
 }
 
 
-def measures_for(reward: str, prediction: Value, truth: Value) -> tuple[MeasureName, ...]:
+def measures_for(reward: str, prediction: Answer, truth: Value) -> tuple[MeasureName, ...]:
     """Return what a model is watched for.
 
     Args:

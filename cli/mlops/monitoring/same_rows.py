@@ -52,7 +52,9 @@ def ask_all(
     """
     spec = evidence.spec
     if len(spec.arms) < 2:
-        raise InvalidInputError(f"`{spec.name}` has one arm, so there is nothing to compare.")
+        raise InvalidInputError(
+            f"`{spec.name}` has one arm, so there is nothing to compare.", hint=_instead(spec)
+        )
     if not reward_called(spec.reward).is_derived:
         derived = ", ".join(name for name in REWARDS if REWARDS.load(name).is_derived)
         raise InvalidInputError(
@@ -88,6 +90,18 @@ def ask_all(
         baseline=evidence.base,
         worth=spec.analysis.worth if worth is None else worth,
         notes=evidence.notes,
+    )
+
+
+def _instead(spec: DeploymentSpec) -> str | None:
+    """Say how the answers of shadows, which are no arms, are compared."""
+    if not spec.shadows:
+        return None
+    shadow = spec.shadows[0]
+    return (
+        f"The shadow `{shadow.name}` is no arm. `mlops evaluate {shadow.model.ref} --on "
+        f"{spec.name}` asks its model about all rows with a label, with intervals; `mlops report "
+        f"{spec.name}` has the mean reward of what it and the arm answered."
     )
 
 
