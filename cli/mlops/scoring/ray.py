@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import io
 import subprocess
-import tarfile
 import uuid
+import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -189,9 +189,11 @@ def _packed(models: Sequence[Model]) -> bytes:
             hint="Score with `--backend local` on a node of the cluster.",
         )
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
+    # Not a tar file: the first versions of Python 3.11 cannot unpack one safely (PEP 706).
+    with zipfile.ZipFile(buffer, "w", strict_timestamps=False) as archive:
         for index, model in enumerate(models):
-            archive.add(model.folder, str(index))
+            for path in model.folder.rglob("*"):
+                archive.write(path, Path(str(index), path.relative_to(model.folder)))
     return buffer.getvalue()
 
 
@@ -226,8 +228,8 @@ def _unpacked(order: _Order) -> Sequence[Model]:
         return order.models
     folder = _lasting_folder()
     (content,) = import_ray().get(list(order.content))
-    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        archive.extractall(folder, filter="data")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        archive.extractall(folder)
     return [replace(model, folder=folder / str(index)) for index, model in enumerate(order.models)]
 
 
