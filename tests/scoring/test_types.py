@@ -23,6 +23,12 @@ from mlops.tables.signature import Column, Signature
 CELLS: list[tuple[list[Any], pa.DataType]] = [
     ([None, None, "late"], pa.string()),
     ([None, {"x": 1}, None], pa.string()),
+    ([None, [0.25, None], [0.1, 0.9]], pa.list_(pa.float64())),
+    ([[7, 8], [], [0.5]], pa.list_(pa.float64())),
+    ([None, [7, 8], None], pa.list_(pa.int64())),
+    ([[0.1, 2.5], None, ["late"]], pa.string()),
+    ([[7], {"x": 1}, [0.5]], pa.string()),
+    ([["late"], [0.5], []], pa.string()),
     ([None, 3, 2.5], pa.float64()),
     ([4, 2.5, None], pa.float64()),
     ([None, True, None], pa.bool_()),
@@ -63,7 +69,11 @@ def test_all_parts_have_the_type_of_all_cells(
     )  # fmt: skip
     merge(parts, tmp_path / "whole", "parquet")
     found = pq.read_table(tmp_path / "whole").to_pylist()
-    expected = [json.dumps(c, separators=(",", ":")) if type(c) is dict else c for c in cells]
+    text = kind == pa.string()
+    expected = [
+        json.dumps(c, separators=(",", ":")) if text and type(c) in (dict, list) else c
+        for c in cells
+    ]
     assert [line["kept"] for line in found] == expected
     assert [line["prediction"] for line in found] == [None, 1.5, 2.5]
 

@@ -113,6 +113,14 @@ def _render(out: Console, done: Batched) -> None:
         share = f"drawn with probability {done.shares[arm]:.4g}"
         name = f"{arm}: {count:,} rows{now}, {share}, " if len(done.by_arm) > 1 else ""
         out.print(f"[dim]{escape(name)}executed by {escape(done.runtimes[arm])}[/]")
+        classes = done.classes.get(arm, ())
+        if classes:
+            names = ", ".join(f"`{each}`" for each in classes[:_SHOWN_COLUMNS])
+            more = ", …" if len(classes) > _SHOWN_COLUMNS else ""
+            whose = f"{arm}: " if len(done.by_arm) > 1 else ""
+            out.print(
+                f"[dim]{escape(f'{whose}a number per class, in this order: {names}{more}')}[/]"
+            )
     if done.kept is not None:
         drawn = sum(done.by_arm.values()) - done.kept
         scored = "of the rows scored now: " if done.resumed else ""

@@ -46,6 +46,7 @@ class Scorer:
         identity: What makes it this model.
         ask: Predicts.
         signature: Of its model.
+        classes: That its model chooses from, in the order of its probabilities; empty if unknown.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Scorer:
     identity: tuple[str, ...]
     ask: Ask
     signature: Signature
+    classes: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ class Scored:
         by_arm: Rows scored now by the arm that was drawn.
         kept: Rows, of those scored now, whose unit keeps its arm from an earlier revision.
         ignored: Columns of the files that are neither the models' nor kept.
+        classes: Of each arm that answers a number per class, these.
     """
 
     rows: int
@@ -138,6 +141,7 @@ class Scored:
     by_arm: Mapping[str, int]
     kept: int = 0
     ignored: tuple[str, ...] = ()
+    classes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -194,6 +198,9 @@ def score(
     by_arm = {scorer.name: 0 for scorer in job.scorers}
     wanted = _wanted(job)
     ignored: dict[str, None] = {}
+    of_arm = {scorer.name: scorer.classes for scorer in job.scorers}
+    # Arms whose answers are no number per class.
+    others: set[str] = set()
 
     def missing() -> Generator[Chunk, None, None]:
         nonlocal resumed
@@ -215,12 +222,15 @@ def score(
             if types.take(columns, job.form):
                 # First, so that a job that is ended now knows of parts to recast.
                 _put_state(job, inputs, store, types)
-            _put(store, key, lambda at: write_part(at, job.form, columns, types.kinds))  # noqa: B023 - called at once
+            told = _classes(job, columns, types.kinds)
+            _put(store, key, lambda at: write_part(at, job.form, columns, types.kinds, told))  # noqa: B023 - called at once
             rows += len(columns["row"])
             errors += sum(each is not None for each in columns.get("error", ()))
             kept += sum(columns.get("unit_kept", ()))
-            for name in columns["arm"]:
+            for name, answer in zip(columns["arm"], columns["prediction"], strict=True):
                 by_arm[name] += 1
+                if type(answer) is list and len(answer) != len(of_arm[name]):
+                    others.add(name)
             on_progress(rows + resumed)
     if types.stale:
         for key in parts:
@@ -229,7 +239,23 @@ def score(
         _put_state(job, inputs, store, types)
     # In a store nothing keeps others out: one that began at the same moment is noticed here.
     _begin(job, inputs, store)
-    return Scored(rows, resumed, errors, tuple(parts), by_arm, kept, tuple(ignored))
+    is_listed = types.kinds.get("prediction") == "numbers"
+    classes = {name: of for name, of in of_arm.items() if is_listed and of and name not in others}
+    return Scored(rows, resumed, errors, tuple(parts), by_arm, kept, tuple(ignored), classes)
+
+
+def _classes(job: Job, columns: Cells, kinds: Mapping[str, str]) -> dict[str, tuple[Any, ...]]:
+    """Return the classes of the columns that have a number for each of them."""
+    of = {f"prediction_{each.name}": each.classes for each in job.scorers}
+    if len({each.classes for each in job.scorers}) == 1:
+        of["prediction"] = job.scorers[0].classes
+    return {
+        name: classes
+        for name, classes in of.items()
+        if classes
+        and kinds.get(name) == "numbers"
+        and all(cell is None or len(cell) == len(classes) for cell in columns[name])
+    }
 
 
 def _all_chunks(job: Job, inputs: Inputs) -> Iterator[tuple[str, str, int, Table]]:

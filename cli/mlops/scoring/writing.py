@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -17,10 +19,16 @@ if TYPE_CHECKING:
 Form: TypeAlias = Literal["parquet", "csv", "jsonl"]
 #: Name to its n cells, in order.
 Columns: TypeAlias = Mapping[str, Sequence[Any]]
+_Classes: TypeAlias = Mapping[str, Sequence[Any]]
+_Convert: TypeAlias = Callable[[str, Sequence[Any]], Sequence[Any]]
+_Write: TypeAlias = Callable[[Path, Columns, _Classes], None]
 
 #: Types of columns whose first cells need not tell.
 _KNOWN: Mapping[str, str] = {"error": "text"}
-_WIDER = ("integer", "number")
+#: Types to wider ones, which take their cells.
+_WIDER = {("integer", "number"), ("integers", "numbers")}
+# Lists of nothing but such cells, in text files JSON as any other list.
+_LISTS = ("integers", "numbers")
 _KINDS: Mapping[type, str] = {bool: "boolean", int: "integer", float: "number", str: "text"}
 # What orjson, Arrow and `str.encode` raise of a whole number of more than 64 bits, of text with
 # half a surrogate pair, and of lists in lists in lists.
@@ -29,7 +37,7 @@ _NO_FORM = (TypeError, ValueError, OverflowError)
 #: Type to that of Arrow. Where no cell has told yet it is that of text, which is what may follow.
 _ARROW: Mapping[str, str] = {
     "boolean": "bool", "integer": "int64", "number": "float64", "text": "string", "json": "string",
-    "unknown": "string",
+    "unknown": "string", "integers": "list of int64", "numbers": "list of float64",
 }  # fmt: skip
 
 
@@ -38,21 +46,36 @@ def kinds_of(columns: Columns) -> dict[str, str]:
 
     >>> kinds_of({"a": [1, None], "b": [1, 2.5], "c": [{"x": 1}], "d": [None]})
     {'a': 'integer', 'b': 'number', 'c': 'json', 'd': 'unknown'}
+    >>> kinds_of({"a": [[7, 8], []], "b": [[0.5, 1], None], "c": [["x"], [1.5]]})
+    {'a': 'integers', 'b': 'numbers', 'c': 'json'}
     """
     return {name: _KNOWN.get(name) or _kind(cells) for name, cells in columns.items()}
 
 
 def widened(kinds: Mapping[str, str], columns: Columns) -> dict[str, str]:
-    """Return the types of columns with more cells: unknown ones, and whole numbers, may widen.
+    """Return the types of columns with more cells: they may widen.
+
+    What is unknown becomes what a cell tells, whole numbers become numbers, and lists of numbers
+    become JSON where other cells come.
 
     >>> widened({"a": "unknown", "b": "integer", "c": "text"}, {"a": [True], "b": [2.5], "c": [1]})
     {'a': 'boolean', 'b': 'number', 'c': 'text'}
+    >>> widened({"a": "integers", "b": "numbers"}, {"a": [[0.5]], "b": [["x"]]})
+    {'a': 'numbers', 'b': 'json'}
     """
     found = kinds_of(columns)
-    return {
-        name: found[name] if kind == "unknown" or (kind, found[name]) == _WIDER else kind
-        for name, kind in kinds.items()
-    }
+    return {name: _wider(kind, found[name]) for name, kind in kinds.items()}
+
+
+def _wider(kind: str, now: str) -> str:
+    if kind == "unknown" or (kind, now) in _WIDER:
+        return now
+    return kind if kind not in _LISTS or _fits(kind, now) else "json"
+
+
+def _fits(kind: str, now: str) -> bool:
+    """Whether a column of a type takes cells of another one."""
+    return kind in ("json", now) or now == "unknown" or (now, kind) in _WIDER
 
 
 def is_same_form(form: Form, before: Mapping[str, str], after: Mapping[str, str]) -> bool:
@@ -66,13 +89,37 @@ def _kind(cells: Sequence[Any]) -> str:
     kinds = {_KINDS.get(each, "json") for each in set(map(type, cells)) if each is not type(None)}
     if not kinds:
         return "unknown"
-    if kinds == set(_WIDER):
+    if kinds == {"integer", "number"}:
         return "number"
+    if kinds == {"json"}:
+        return _kind_of_lists([cell for cell in cells if cell is not None])
     return kinds.pop() if len(kinds) == 1 else "json"
 
 
-def write_part(path: Path, form: Form, columns: Columns, kinds: Mapping[str, str]) -> None:
+def _kind_of_lists(cells: Sequence[Any]) -> str:
+    if any(type(cell) is not list for cell in cells):
+        return "json"
+    inside = set(map(type, chain.from_iterable(cells)))
+    if not inside <= {int, float, type(None)}:
+        return "json"
+    return "numbers" if float in inside else "integers"
+
+
+def write_part(
+    path: Path,
+    form: Form,
+    columns: Columns,
+    kinds: Mapping[str, str],
+    classes: _Classes | None = None,
+) -> None:
     """Write one part.
+
+    Args:
+        path: Its file.
+        form: Its form.
+        columns: The cells.
+        kinds: Type of each column.
+        classes: Of columns with a number per class, what a Parquet file says beside them.
 
     Raises:
         InvalidInputError: A cell is not of its column's type, or has no form in a file.
@@ -80,15 +127,18 @@ def write_part(path: Path, form: Form, columns: Columns, kinds: Mapping[str, str
     convert, write = _WRITERS[form]
     ready: dict[str, Sequence[Any]] = {}
     for name, cells in columns.items():
-        _check_kind(kinds[name], name, cells)
+        kind = kinds[name]
+        _check_kind(kind, name, cells)
+        if kind in _LISTS and form != "parquet":
+            kind = "json"
         try:
-            ready[name] = convert(kinds[name], _as(kinds[name], cells))
+            ready[name] = convert(kind, _as(kind, cells))
         except _NO_FORM as error:
             raise InvalidInputError(
                 f"A cell of column `{name}` has no form in {form}: {error}.",
                 hint="Is it one of `--keep` that can be left out?",
             ) from error
-    write(path, ready)
+    write(path, ready, classes or {})
 
 
 def _as(kind: str, cells: Sequence[Any]) -> list[Any]:
@@ -96,12 +146,17 @@ def _as(kind: str, cells: Sequence[Any]) -> list[Any]:
         return [None if cell is None else orjson.dumps(cell).decode() for cell in cells]
     if kind == "number":
         return [None if cell is None else float(cell) for cell in cells]
+    if kind == "numbers":
+        return [
+            cell if cell is None else [None if each is None else float(each) for each in cell]
+            for cell in cells
+        ]
     return list(cells)
 
 
 def _check_kind(kind: str, name: str, cells: Sequence[Any]) -> None:
     now = _kind(cells)
-    if kind in ("json", now) or now == "unknown" or (now, kind) == _WIDER:
+    if _fits(kind, now):
         return
     raise InvalidInputError(
         f"Column `{name}` had cells of type {kind} at first, and has {now} here.",
@@ -109,23 +164,30 @@ def _check_kind(kind: str, name: str, cells: Sequence[Any]) -> None:
     )
 
 
+def _arrow_type(kind: str) -> pa.DataType:
+    import pyarrow as pa
+
+    name = _ARROW[kind]
+    plain = pa.type_for_alias(name.removeprefix("list of "))
+    return pa.list_(plain) if kind in _LISTS else plain
+
+
 def _to_arrow(kind: str, cells: Sequence[Any]) -> pa.Array:
     import pyarrow as pa
 
-    return pa.array(cells, pa.type_for_alias(_ARROW[kind]))
+    return pa.array(cells, _arrow_type(kind))
 
 
-def _parquet(path: Path, columns: Columns) -> None:
+def _parquet(path: Path, columns: Columns, classes: _Classes) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    parquet.write_table(pa.table(dict(columns)), path, compression="zstd")
-
-
-def _schema(names: Iterable[str], kinds: Mapping[str, str]) -> pa.Schema:
-    import pyarrow as pa
-
-    return pa.schema([(name, pa.type_for_alias(_ARROW[kinds[name]])) for name in names])
+    table = pa.table(dict(columns))
+    for at, field in enumerate(table.schema):
+        if field.name in classes:
+            told = {"classes": json.dumps(list(classes[field.name]), ensure_ascii=False)}
+            table = table.cast(table.schema.set(at, field.with_metadata(told)))
+    parquet.write_table(table, path, compression="zstd")
 
 
 def recast(path: Path, kinds: Mapping[str, str]) -> bool:
@@ -134,14 +196,28 @@ def recast(path: Path, kinds: Mapping[str, str]) -> bool:
     Returns:
         Whether it had others.
     """
+    import pyarrow as pa
     from pyarrow import parquet
 
     table = parquet.read_table(path)
-    schema = _schema(table.column_names, kinds)
-    if table.schema.types == schema.types:
+    types = [_arrow_type(kinds[name]) for name in table.column_names]
+    if table.schema.types == types:
         return False
-    parquet.write_table(table.cast(schema, safe=False), path, compression="zstd")
+    fields = [field.with_type(kind) for field, kind in zip(table.schema, types, strict=True)]
+    columns = [_recast(column, kind) for column, kind in zip(table.columns, types, strict=True)]
+    parquet.write_table(pa.table(columns, schema=pa.schema(fields)), path, compression="zstd")
     return True
+
+
+def _recast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
+    import pyarrow as pa
+
+    if pa.types.is_list(kind) and not pa.types.is_list(column.type):
+        # No cell had told the type yet.
+        return pa.nulls(len(column), kind)
+    if pa.types.is_list(column.type) and not pa.types.is_list(kind):
+        return pa.array(_as("json", column.to_pylist()), kind)
+    return column.cast(kind, safe=False)
 
 
 def _to_texts(_: str, cells: Sequence[Any]) -> Sequence[Any]:
@@ -150,7 +226,7 @@ def _to_texts(_: str, cells: Sequence[Any]) -> Sequence[Any]:
     return texts
 
 
-def _csv(path: Path, columns: Columns) -> None:
+def _csv(path: Path, columns: Columns, _: _Classes) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
@@ -164,7 +240,7 @@ def _to_json(kind: str, cells: Sequence[Any]) -> Sequence[Any]:
     return cells
 
 
-def _jsonl(path: Path, columns: Columns) -> None:
+def _jsonl(path: Path, columns: Columns, _: _Classes) -> None:
     with path.open("wb") as file:
         for row in zip(*columns.values(), strict=True):
             file.write(orjson.dumps(dict(zip(columns, row, strict=True))) + b"\n")
@@ -172,9 +248,9 @@ def _jsonl(path: Path, columns: Columns) -> None:
 
 #: Form to what converts the cells of a column of a type, which fails where a cell has no form in
 #: it, and to what writes the columns.
-_WRITERS: Mapping[
-    Form, tuple[Callable[[str, Sequence[Any]], Sequence[Any]], Callable[[Path, Columns], None]]
-] = {"parquet": (_to_arrow, _parquet), "csv": (_to_texts, _csv), "jsonl": (_to_json, _jsonl)}
+_WRITERS: Mapping[Form, tuple[_Convert, _Write]] = {
+    "parquet": (_to_arrow, _parquet), "csv": (_to_texts, _csv), "jsonl": (_to_json, _jsonl),
+}  # fmt: skip
 
 
 def merge(parts: Sequence[Path], target: Path, form: Form) -> None:

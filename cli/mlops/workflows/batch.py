@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -66,6 +66,8 @@ class Batched:
         shares: Probability with which each arm was drawn.
         runtimes: What executed each arm's model.
         ignored: Columns of the files that no model takes, and that were not kept.
+        classes: Of each arm that answers a list of numbers, the classes of its model in their
+            order; none where it does not say.
     """
 
     of: str
@@ -79,6 +81,7 @@ class Batched:
     shares: dict[str, float]
     runtimes: dict[str, str]
     ignored: tuple[str, ...] = ()
+    classes: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +191,7 @@ def batch(
             shares=dict(zip(names, job.draw.shares, strict=True)),
             runtimes=arms.runtimes,
             ignored=done.ignored,
+            classes=done.classes,
         )
 
 
@@ -324,7 +328,10 @@ def _arms(settings: Settings, ref: str, runtime: str) -> Iterator[_Arms]:
                 stack.callback(loaded.process.close)
             ask = partial(_ask, loaded, arm.name)
             label = arm.model.label
-            arms.scorers.append(Scorer(arm.name, label, arm.model.identity, ask, loaded.signature))
+            identity = arm.model.identity
+            arms.scorers.append(
+                Scorer(arm.name, label, identity, ask, loaded.signature, loaded.classes)
+            )
             arms.runtimes[arm.name] = loaded.path_taken
             arms.models.append(Model(arm.name, Path(folder), loaded.path_taken, python))
         yield arms
