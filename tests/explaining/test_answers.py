@@ -60,7 +60,9 @@ def test_the_shares(tmp_path: Path) -> None:
     answer = answered(
         asked(tmp_path, features=features_of(PAYLOAD, "all")), models(), {"rows": ROWS}
     )
-    assert answer["explanations"][0]["a"]["shares"] == pytest.approx({"n": 2.0, "c": -1.0})
+    found = answer["explanations"][0]["a"]
+    assert found["shares"] == pytest.approx({"n": 2.0, "c": -1.0})
+    assert found["note"].startswith("The shares count from 1 row; with fewer than 30,")
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_a_model_with_several_outputs_is_explained(shop: Shop, tmp_path: Path) -
     assert (refused.code, "no output `price`, only `0`, `1`" in refused.err) == (3, True)
 
 
-def test_probabilities_are_explained_by_their_largest_class(shop: Shop, tmp_path: Path) -> None:
+def test_probabilities_of_two_classes_are_those_of_the_second(shop: Shop, tmp_path: Path) -> None:
     import mlflow.sklearn
     import pandas as pd
     from mlflow.models import infer_signature
@@ -136,11 +136,16 @@ def test_probabilities_are_explained_by_their_largest_class(shop: Shop, tmp_path
     found = shop.ok(*words, "--json").document
     fits("explain", found)
     (arm,) = found["arms"]
-    assert arm["classes"] == ["no", "no", "yes", "yes"]
-    assert arm["explained"] == [f"probability of class {name}" for name in arm["classes"]]
-    assert arm["outputs"] == pytest.approx(model.predict_proba(rows).max(axis=1))
+    assert arm["classes"] == ["yes"] * 4
+    assert arm["explained"] == ["probability of class yes"] * 4
+    assert arm["outputs"] == pytest.approx(model.predict_proba(rows)[:, 1])
+    assert found["note"].startswith("The shares count from 4 rows; with fewer than 30,")
     text = shop.ok(*words).out
-    assert "probability of the class that is answered, sampled" in text
-    assert text.count("probability of class no\n") == 2
-    text = shop.ok(*words, "--output", "yes").out
     assert "probability of class yes, sampled" in text
+    assert "note: The shares count from 4 rows" in text
+    assert "`--background FILE` names more" in text
+    text = shop.ok(*words, "--output", "no").out
+    assert "probability of class no, sampled" in text
+    rows.sample(30, replace=True, random_state=1).to_csv(tmp_path / "enough.csv", index=False)
+    enough = shop.ok(*words[:-1], str(tmp_path / "enough.csv"), "--json").document
+    assert (enough["background_rows"], enough["note"]) == (30, "")

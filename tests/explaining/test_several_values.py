@@ -49,17 +49,20 @@ def answering(answer: Callable[[float, float], Any]) -> Explainable:
 @pytest.mark.parametrize(
     ("answer", "output", "by_row", "classes", "outputs"),
     [
-        # A probability per class, by position and by name: that which is largest for the row.
+        # A probability per class, by position and by name: of two the second for every row,
         (
-            lambda n, _: [1 - n / 8, n / 8],
-            "probability of the class that is answered",
-            ["probability of class 0", "probability of class 1"], (0, 1), [7 / 8, 5 / 8],
+            lambda n, _: [1 - n / 8, n / 8], "probability of class 1", None, (1, 1),
+            [1 / 8, 5 / 8],
         ),
         (
             lambda n, _: {"ham": 0.75 - n / 16, "spam": 0.25 + n / 16},
+            "probability of class spam", None, ("spam", "spam"), [0.3125, 0.5625],
+        ),
+        # of more that which is largest for the row.
+        (
+            lambda n, _: [0.75 - n / 8, n / 8, 0.25],
             "probability of the class that is answered",
-            ["probability of class ham", "probability of class spam"], ("ham", "spam"),
-            [0.6875, 0.5625],
+            ["probability of class 0", "probability of class 1"], (0, 1), [5 / 8, 5 / 8],
         ),
         # Numbers, of which the first is explained, with its name.
         (lambda n, c: [n, c + 0.5, 2.0], "output 0, the first of 3", None, None, [1, 5]),
@@ -115,8 +118,8 @@ def test_answers_to_mixtures_must_have_the_same_outputs() -> None:
 
 
 def test_arms_that_answer_probabilities_are_explained_by_one_class() -> None:
-    sure = answering(lambda n, _: [1 - n / 8, n / 8])
-    unsure = answering(lambda n, _: [0.625 - n / 16, 0.375 + n / 16])
+    sure = answering(lambda n, _: [1 - n / 8, n / 8, 0.0])
+    unsure = answering(lambda n, _: [0.625 - n / 16, 0.375 + n / 16, 0.0])
     rows = {"n": [1.0, 3.0], "c": [0.0, 0.0]}
     # The second row is of class 0 for one arm, of 1 for the other.
     found = explain_all([sure, unsure], rows, _BACKGROUND, 1)

@@ -75,6 +75,8 @@ def _render(out: Console, found: Explained) -> None:
         f"[bold]{escape(found.of)}[/]  [dim]shares count from the mean over "
         f"{found.background_rows} rows: {escape(found.background)}[/]"
     )
+    if found.note:
+        out.print(f"[yellow]note: {escape(found.note)}[/]", soft_wrap=True)
     for arm in found.arms:
         error = "exact" if arm.exact else "sampled, ± standard error"
         served = ", answered this request" if arm.served else ""

@@ -10,7 +10,7 @@ whose base is that of their training data (Lundberg et al. 2020, path-dependent)
 interventional: features that are not in a coalition are taken from rows of the background.
 """
 
-from mlops.explaining.background import newest_requests
+from mlops.explaining.background import newest_requests, too_few
 from mlops.explaining.base import Explanation, NotExactError, Rows, check_additive
 from mlops.explaining.choosing import Explainable, are_comparable, explain, explain_all
 from mlops.explaining.importance import Importance, importance
@@ -27,4 +27,5 @@ __all__ = [
     "explain_all",
     "importance",
     "newest_requests",
+    "too_few",
 ]

@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from mlops.errors import InvalidInputError, MlopsError
-from mlops.explaining import Explainable, Rows, explain_all, importance, newest_requests
+from mlops.explaining import (
+    Explainable,
+    Rows,
+    explain_all,
+    importance,
+    newest_requests,
+    too_few,
+)
 from mlops.journal.null import open_journal
 from mlops.journal.url import journal_url
 
@@ -115,6 +122,7 @@ def _explained(
     background: Rows,
 ) -> list[dict[str, Any]]:  # fmt: skip
     rows, arms = question["rows"], list(models)
+    n_background = len(next(iter(background.values())))
     served = arms.index(question["served"]) if question.get("served") in models else 0
     cells: Rows = {name: [row.get(name) for row in rows] for name in names}
     found: list[dict[str, Any]] = [{} for _ in rows]
@@ -132,6 +140,7 @@ def _explained(
                 "prediction": float(said.outputs[at]),
                 "shares": dict(zip(said.names, said.shares[at].tolist(), strict=True)),
                 "errors": errors and dict(zip(said.names, errors, strict=True)),
+                "note": too_few(n_background, [said.method]) or None,
             }
     return found
 

@@ -3,8 +3,8 @@
 That two lists of floats are equal says nothing: another feature changes the last digit. So several
 values are explained by the first of these that fits:
 
-    a probability per class      the probability of the class that is largest for the row
-    a score per class            the score of that class
+    a probability per class      that of the second of two classes, of more the largest for the row
+    a score per class            likewise
     named or numeric outputs     one of them, the first unless another is named
     a list of items              whether the first item stays
     several values without floats    whether all of them stay
@@ -76,6 +76,8 @@ def aspect_of(
     >>> of = aspect_of([[0.25, 0.75]], [[0.5, 0.5]], known=["ham", "spam"])
     >>> of.output, of.value([0.9, 0.1], 0)
     ('probability of class spam', 0.1)
+    >>> aspect_of([[0.75, 0.25]], [[0.5, 0.5]], known=["ham", "spam"]).output
+    'probability of class spam'
     >>> aspect_of([["tea", "milk"]], [["milk"]]).output
     'whether the first item stays `tea`'
     """
@@ -125,7 +127,10 @@ def _of_fields(
         if output:
             at_class = np.full(len(answers), by_name[output])
         else:
-            at_class = pick_classes(labels, cells.argmax(axis=1), asked)
+            # As of classifiers that answer labels: by one class for all rows, where there are two.
+            of_two = np.ones(len(answers), dtype=np.int64)
+            answered = of_two if len(names) == 2 else cells.argmax(axis=1)
+            at_class = pick_classes(labels, answered, asked)
         classes = tuple(plain_label(labels[at]) for at in at_class)
         return Aspect(
             of_classes(what, classes),

@@ -1,8 +1,8 @@
-"""Rows that shares count from, where none are named: the newest requests of a deployment."""
+"""Rows that shares count from: where none are named, the newest requests of a deployment."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mlops.explaining.base import Rows
@@ -10,6 +10,27 @@ from mlops.journal.base import Stream
 from mlops.journal.features import KeptRows
 
 _ROWS, _LOOKED_AT = 100, 500
+#: Fewest rows whose mean is no matter of which rows they are. By the rule of thumb for means.
+ENOUGH = 30
+# Those count from their training data.
+_WITHOUT = {"xgboost", "lightgbm"}
+
+
+def too_few(rows: int, methods: Iterable[str]) -> str:
+    """Say that rows are too few to count from; empty if they are not.
+
+    >>> too_few(3, ["linear"])
+    'The shares count from 3 rows; with fewer than 30, other rows may give quite other shares.'
+    >>> too_few(3, ["xgboost"]), too_few(30, ["linear"])
+    ('', '')
+    """
+    if rows >= ENOUGH or _WITHOUT.issuperset(methods):
+        return ""
+    count = "1 row" if rows == 1 else f"{rows} rows"
+    return (
+        f"The shares count from {count}; with fewer than {ENOUGH}, other rows may give quite other "
+        "shares."
+    )
 
 
 def newest_requests(journal: Stream, names: Sequence[str]) -> Rows:

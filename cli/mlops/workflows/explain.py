@@ -21,6 +21,7 @@ from mlops.explaining import (
     explain_all,
     importance,
     newest_requests,
+    too_few,
 )
 from mlops.journal.features import KeptRows
 from mlops.journal.sql import SqlJournal
@@ -88,6 +89,7 @@ class Explained:
         arms: One for each arm.
         comparable: Whether the shares of all arms are of the same output, so that they may be
             subtracted.
+        note: Why the shares may mislead; empty if nothing is known of that.
     """
 
     of: str
@@ -97,6 +99,7 @@ class Explained:
     background_rows: int
     arms: tuple[ArmExplained, ...]
     comparable: bool
+    note: str = ""
 
 
 def explained(
@@ -156,7 +159,11 @@ def explained(
     )
     n, m = (len(next(iter(each.values()))) for each in (rows, given))
     plain = tuple({key: cells[at] for key, cells in rows.items()} for at in range(n))
-    return Explained(name or spec.arms[0].model.label, request_id, plain, said, m, arms, comparable)
+    note = too_few(m, [each.method for each in arms])
+    if note:
+        note += " `--background FILE` names more, as 100 rows of the training data."
+    label = name or spec.arms[0].model.label
+    return Explained(label, request_id, plain, said, m, arms, comparable, note)
 
 
 def importance_of(
