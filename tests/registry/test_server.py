@@ -12,11 +12,14 @@ from mlflow.entities import LoggedModelOutput
 from mlops.errors import NotFoundError
 from mlops.registry import experiment_id, fetch, open_registry, resolve
 from mlops.registry.fetching import local_path
+from mlops.registry.ledger import Intent, Ledger
 from mlops.registry.lineage_queries import trace
+from mlops.registry.live_tags import live_tags
 from mlops.registry.logged_models import logged_models
 from mlops.registry.models import show_model
 from mlops.registry.versions import register
 from mlops.settings import Settings, load_settings
+from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.model import ModelVersion
 from mlops.spec.refs import parse_ref
 from mlops.stats.profile_document import PROFILE_FILE
@@ -153,3 +156,14 @@ with mlflow.start_run():
 def _source(wine: TrainedWine) -> str:
     assert wine.first.model is not None
     return wine.first.model.source
+
+
+def test_the_live_revision_is_told_without_mlflow(remote: Settings) -> None:
+    assert live_tags(remote, "credit") == (0, {})
+    ledger = Ledger(open_registry(remote), remote, "credit")
+    arm = Arm("a", ModelVersion("credit/1", "credit/1", "/models/1"), 1.0)
+    number = ledger.begin(Intent("deploy", DeploymentSpec("credit", (arm,))), 0)
+    assert live_tags(remote, "credit") == (0, {})
+    ledger.commit(number, 5_000)
+    found, tags = live_tags(remote, "credit")
+    assert (found, tags["mlops.place"], tags["mlops.live_ms"]) == (number, ledger.place, "5000")

@@ -127,6 +127,7 @@ def deploy(
     shadows: Sequence[str] = (),
     spec: str | Path | None = None,
     reset: Sequence[str] = (),
+    force_conflicts: bool = False,
     progress: OnPhase | None = None,
     project: Folder = None,
     settings: Values = None,
@@ -149,6 +150,7 @@ def deploy(
         shadows: Models that get copies of requests, as `REF=PERCENT`.
         spec: A spec file, which says everything instead.
         reset: Options that are not kept of the live revision.
+        force_conflicts: Take over a name that another project deployed.
         progress: Called with each phase; by default they are printed to standard error in a
             notebook or on a terminal.
         project: Folder in the project; None for the current one.
@@ -157,10 +159,11 @@ def deploy(
 
     Raises:
         UsageError: No models are named, or in several ways.
+        ConflictError: Another project deployed what is live under this name.
         MlopsError: They cannot be loaded or served; what was live before still is.
     """
     from mlops.deployment.deploy import deploy as make_deployment
-    from mlops.deployment.targets.contract import Talk
+    from mlops.deployment.targets.contract import How, Talk
     from mlops.workflows.deploy_options import Words, ask
 
     check_models(ab, arms=arms, shadows=shadows, reset=reset)
@@ -177,8 +180,9 @@ def deploy(
     )  # fmt: skip
     say = on_phase(progress)
     asked = ask(_settings(project, flags), flags, words, say=say)
+    how = How(force=force_conflicts)
     deployed: Deployed = make_deployment(
-        asked.settings, asked.request, asked.target, talk=Talk(say, say)
+        asked.settings, asked.request, asked.target, how, Talk(say, say)
     )
     return deployed
 
@@ -327,6 +331,7 @@ def rollback(
     to: int | None = None,
     reason: str = "",
     dry_run: bool = False,
+    force_conflicts: bool = False,
     project: Folder = None,
     settings: Values = None,
 ) -> Moved:
@@ -337,16 +342,19 @@ def rollback(
         to: Revision; None for the one before.
         reason: Why, for the history.
         dry_run: Say what would be done, and do nothing.
+        force_conflicts: Take over a name that another project deployed.
         project: Folder in the project; None for the current one.
         settings: By name, such as `{"tracking.uri": ...}`; they go before `mlops.toml` and the
             environment.
 
     Raises:
         NotFoundError: There is no such revision.
+        ConflictError: Another project deployed what is live.
     """
     from mlops.workflows.rollback import rollback as move
 
-    return move(_settings(project, settings), name, to=to, reason=reason, dry_run=dry_run)
+    own = _settings(project, settings)
+    return move(own, name, to=to, reason=reason, dry_run=dry_run, force=force_conflicts)
 
 
 def history(

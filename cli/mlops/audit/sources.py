@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Protocol
 
 from mlops.audit.entries import Event, State, by_name, digest_of
@@ -94,6 +95,8 @@ def _revision_event(ledger: Ledger, standing: Readiness, key: str, before: int) 
     }
     if spec.costs:
         after["decision_rule"] = spec.decides_by
+    if entry.place:
+        after["project"] = project_of(entry.place)
     if intent.place is not None:
         after["place"] = str(intent.place)
     evidence = {"reason": intent.reason, "verdict": intent.evidence, "error": entry.error}
@@ -107,6 +110,13 @@ def _revision_event(ledger: Ledger, standing: Readiness, key: str, before: int) 
         after=after,
         evidence={name: value for name, value in evidence.items() if value} or None,
     )
+
+
+def project_of(place: str) -> dict[str, str]:
+    """Name a project by its host and folder, from a place in the ledger, `host:folder`."""
+    host, _, folder = place.partition(":")
+    path = Path(folder)
+    return {"host": host, "folder": str(path.parent if path.name == ".mlops" else path)}
 
 
 def arms_of(spec: DeploymentSpec, contents: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -215,7 +215,7 @@ def _render(out: Console, found: Shown) -> None:
             out.print(f"[dim]       recorded later, {said['recorded'][:19]}Z[/]")
         elif moved.get(entry.seq) == "clocks":
             out.print("[dim]       recorded after an entry below: clocks of hosts differ[/]")
-        for line in _lines(entry, found.arms):
+        for line in _lines(entry, found.arms, found.project):
             # Also what is wrapped is indented: a reason must not look like an entry.
             out.print(Padding(Text(_one_line(line), "dim"), (0, 0, 0, 7)))
         if more:
@@ -226,7 +226,7 @@ def _render(out: Console, found: Shown) -> None:
         out.print(f"[dim]{len(found.entries):,} of {found.total:,} entries; `-n 0` shows all[/]")
 
 
-def _lines(entry: Entry, arms: Mapping[int, Sequence[str]]) -> list[str]:
+def _lines(entry: Entry, arms: Mapping[int, Sequence[str]], here: Mapping[str, str]) -> list[str]:
     """Say what changed, and why, in as few words as that takes."""
     said = entry.document
     lines = [f"key {said['by']['key']}"] if "key" in said["by"] else []
@@ -238,6 +238,9 @@ def _lines(entry: Entry, arms: Mapping[int, Sequence[str]]) -> list[str]:
         lines.append(after["serves"])
         if rule := after.get("decision_rule"):
             lines.append(f"decision rule: {rule}")
+        project = after.get("project") or here
+        if project != here:
+            lines.append(f"project {project['folder']} on {project['host']}")
     elif isinstance(before, dict) and isinstance(after, dict):
         lines += [
             f"{key}: {_short(before.get(key))} → {_short(after.get(key))}"

@@ -190,10 +190,12 @@ def deploy(
         "--context": context,
         "--timeout": timeout,
         "--no-wait": no_wait,
-        "--force-conflicts": force_conflicts,
     }
-    of_cluster = {"--apply": apply, **only_applied}
     takes = open_target(asked.settings, asked.target).takes
+    if SERVER not in takes:
+        # A name of this machine may be taken over, too.
+        only_applied["--force-conflicts"] = force_conflicts
+    of_cluster = {"--apply": apply, **only_applied}
     check_options(asked.target, takes, {SERVER: of_server, FILES: of_files, CLUSTER: of_cluster})
     how = How(
         apply=applies(apply, only_applied, render),

@@ -41,9 +41,10 @@ def status(
     from mlops.commands.status_view import render_statuses
     from mlops.settings import load_settings
     from mlops.workflows.health_check import health_code, healthy_statuses
+    from mlops.workflows.statuses import told_of_owners
 
     settings = load_settings(flags=flags_of(kubeconfig, context))
-    found = healthy_statuses(settings, name, wait)
+    found = told_of_owners(settings, healthy_statuses(settings, name, wait))
     show(
         {"deployments": plain(found)},
         as_json=as_json,

@@ -115,6 +115,14 @@ def rollback(
         int | None, typer.Option(min=1, help="Revision to return to; by default the one before.")
     ] = None,
     reason: Annotated[str, typer.Option(help="Why, for the history.", show_default=False)] = "",
+    force_conflicts: Annotated[
+        bool,
+        typer.Option(
+            "--force-conflicts",
+            help="Take over a name that another project deployed; on a cluster also fields that "
+            "other managers set.",
+        ),
+    ] = False,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     timeout: ClusterTimeout = None,
@@ -136,6 +144,7 @@ def rollback(
             to=to,
             reason=reason,
             dry_run=dry_run,
+            force=force_conflicts,
             say=progress.phase,
             on_wait=progress.line,
         )

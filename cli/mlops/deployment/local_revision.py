@@ -27,6 +27,7 @@ from mlops.deployment.local import (
 from mlops.deployment.local_address import check_same_address
 from mlops.deployment.log_sinks import log_sinks
 from mlops.deployment.lost_state import check_key_of_journal, check_nothing_lost
+from mlops.deployment.owners import check_owner
 from mlops.deployment.plan import Plan, make_plan
 from mlops.deployment.recording import recorded
 from mlops.deployment.runtime_files import Places, changing, is_alive, places, read_server_state
@@ -55,11 +56,13 @@ class Prepared:
         plan: The change.
         newest: Newest settled revision number in the ledger when it was made, 0 for none.
         live: Live revision number then, 0 for none.
+        owned: What the user should know about where the name was before; empty if it was here.
     """
 
     plan: Plan
     newest: int
     live: int
+    owned: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,24 +96,36 @@ class Deployed:
         return self.state.url
 
 
-def prepare(settings: RolloutSettings, spec: DeploymentSpec, *, dry_run: bool = False) -> Prepared:
+def prepare(
+    settings: RolloutSettings,
+    spec: DeploymentSpec,
+    *,
+    dry_run: bool = False,
+    force: bool = False,
+    asked: bool = True,
+) -> Prepared:
     """Compare a spec with what is live, after recovering what an interrupted command left.
 
     Args:
         settings: The project's settings.
         spec: What is wanted.
         dry_run: Recover nothing, write nothing.
+        force: Take over a name that another project has.
+        asked: Whether its models are asked for, and are not those of the ledger.
 
     Raises:
         InvalidInputError: The spec cannot be deployed.
         ConflictError: A server runs, and would have to move to another address; or another
-            program has the port.
+            program has the port, or another project the name.
         RemoteError: A server runs and does not answer.
     """
     check(spec)
     if not dry_run:
         mend(settings, spec.name)
     where = places(settings, spec.name)
+    ledger = open_ledger(settings, spec.name)
+    live = ledger.live()
+    owned = check_owner(settings, where, live, force=force, asked=asked)
     state = running(where)
     if state is not None:
         check_answers(state)
@@ -119,8 +134,6 @@ def prepare(settings: RolloutSettings, spec: DeploymentSpec, *, dry_run: bool = 
     if state is None and not is_alive(where):
         check_port(settings, where)
         log_sinks(settings)
-    ledger = open_ledger(settings, spec.name)
-    live = ledger.live()
     not_on_cluster(ledger, spec.name, live)
     if not is_alive(where):
         here = live is not None and live.intent.place is None and live.place == ledger.place
@@ -131,10 +144,11 @@ def prepare(settings: RolloutSettings, spec: DeploymentSpec, *, dry_run: bool = 
     plan = make_plan(
         live.intent.spec if live else None, spec, running=live is not None and serves == live.number
     )
-    if live is not None and live.intent.place is not None and plan.kind in ("nothing", "start"):
-        # It moves back from a cluster, which makes a revision.
+    moves = live is not None and live.intent.place is not None
+    if (moves or (owned and force)) and plan.kind in ("nothing", "start"):
+        # It moves back from a cluster, or from another project, which makes a revision.
         plan = replace(plan, kind="update")
-    return Prepared(plan, newest(ledger), live.number if live else 0)
+    return Prepared(plan, newest(ledger), live.number if live else 0, owned)
 
 
 def _check_features(state: ServerState, spec: DeploymentSpec) -> None:
@@ -224,7 +238,7 @@ def _nothing_left(prepared: Prepared, number: int, where: Places) -> Prepared:
     serves = state is not None and state.launch.served.revision.number == number
     its = make_plan(prepared.plan.after, prepared.plan.after, running=serves)
     plan = replace(prepared.plan, kind=its.kind, before=its.before, lines=its.lines)
-    return Prepared(plan, number, number)
+    return Prepared(plan, number, number, prepared.owned)
 
 
 def _check_runs(where: Places, intent: Intent) -> None:

@@ -97,12 +97,13 @@ class Local:
         check_columns(made)
         spec, notes = settle_reward(made)
         spec = replace(spec, paired=_is_pairable(settings, spec))
-        prepared = prepare(settings, spec, dry_run=how.dry_run)
+        prepared = prepare(settings, spec, dry_run=how.dry_run, force=how.force)
         plan = prepared.plan
         check_base(wanted.based_on, prepared.live, plan.before, spec)
         _check_stopped(settings, spec.name)
         restart = _to_restart(settings, spec.name)
         notes += _sums(spec) + restart + _choice_of_key(settings, spec.name)
+        notes = (prepared.owned, *notes) if prepared.owned else notes
         plan = replace(plan, notes=notes, kept=kept_lines(wanted, spec))
         intent = Intent(action="deploy", spec=spec, given=wanted.given)
         return LocalPlan(settings, replace(prepared, plan=plan), intent, restart)
@@ -186,8 +187,11 @@ class Local:
             )
         has = self.settings_of(again.live, again.live.intent.target)
         settings = keep(self._settings, again.live, again.live.intent.target, has).settings
-        prepared = prepare(settings, spec, dry_run=how.dry_run)
+        prepared = prepare(settings, spec, dry_run=how.dry_run, force=how.force, asked=False)
         check_live(again.live.number, prepared.live, name)
+        if prepared.owned:
+            noted = replace(prepared.plan, notes=(prepared.owned,))
+            prepared = replace(prepared, plan=noted)
         if how.anew and prepared.plan.kind in ("nothing", "start"):
             # Only names move; that too is a revision, or it would be missing in the history.
             prepared = replace(prepared, plan=replace(prepared.plan, kind="update"))

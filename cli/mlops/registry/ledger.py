@@ -21,6 +21,7 @@ from mlops.registry.client import LEDGER_PREFIX, experiment_id
 from mlops.registry.faults import mlflow_errors
 from mlops.registry.refs import all_versions, look_up_model, version_numbers
 from mlops.settings.actor import current_actor
+from mlops.settings.repository import repository_of
 from mlops.spec.deployment import DeploymentSpec, from_dict, to_dict
 from mlops.spec.place import Place, place_from_dict, place_to_dict
 from mlops.spec.short_repr import short_repr
@@ -108,6 +109,7 @@ class Entry:
         stopped_ms: When it was taken out of its cluster; 0 if it was not. A server of this machine
             records that itself.
         job: CI job that made it, and for whom; empty outside of CI.
+        repository: Of the project's folder there, see `repository_of`.
     """
 
     number: int
@@ -120,6 +122,7 @@ class Entry:
     error: str
     stopped_ms: int = 0
     job: str = ""
+    repository: str = ""
 
     def __repr__(self) -> str:
         return short_repr(
@@ -239,6 +242,7 @@ class Ledger:
             "mlops.author": self.actor.name,
             "mlops.job": self.actor.job[:_MAX_TAG],
             "mlops.place": self.place,
+            "mlops.repository": repository_of(self._settings.project_dir)[:_MAX_TAG],
             "mlops.reason": intent.reason[:_MAX_TAG],
         }
         with mlflow_errors(self._settings):
@@ -471,6 +475,7 @@ def _entry(version: MlflowVersion, document: Mapping[str, Any], *, is_live: bool
         error=tags.get("mlops.error", ""),
         stopped_ms=int(tags.get(_STOPPED, 0)),
         job=tags.get("mlops.job", ""),
+        repository=tags.get("mlops.repository", ""),
     )
 
 

@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 from mlops.audit import Entry
 from mlops.audit.entries import digest_of
 from mlops.audit.heads import read_heads
+from mlops.audit.sources import project_of
 from mlops.audit.verifying import Fault, Head, Verification, chain, verify
 from mlops.deployment.locate import locate
 from mlops.deployment.recording import record, trail_of
@@ -22,6 +23,7 @@ from mlops.registry import open_registry
 from mlops.registry.client import nothing_yet
 from mlops.registry.ledger import Ledger
 from mlops.settings import Settings
+from mlops.settings.actor import place_of
 
 # A command records what it did within this time.
 _AT_ONCE_S = 10.0
@@ -40,6 +42,7 @@ class Shown:
         total: How many there are.
         faults: Why the newest changes may be missing, a sentence each.
         arms: Names of the arms of each revision, in their order.
+        project: This one, as entries of revisions name theirs.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Shown:
     total: int
     faults: tuple[str, ...]
     arms: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    project: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +90,8 @@ def show_trail(
     chosen = [each for each in entries if not actions or each.action in actions]
     kept = runs(chosen)[-last:]
     newest = tuple(entry for run in kept for entry in run)
-    return Shown(picked, newest, len(entries), faults, _arms(entries))
+    here = project_of(place_of(settings.home))
+    return Shown(picked, newest, len(entries), faults, _arms(entries), here)
 
 
 def runs(entries: Iterable[Entry]) -> list[list[Entry]]:

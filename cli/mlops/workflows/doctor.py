@@ -20,6 +20,7 @@ from packaging.version import Version
 
 from mlops.consumers import CONSUMERS
 from mlops.deployment.access import given_tls
+from mlops.deployment.owners import ahead
 from mlops.deployment.runtime_files import is_alive, known_names, places, read_server_state
 from mlops.deployment.start_settings import changed_since_start, describe_changed
 from mlops.deployment.targets import TARGETS
@@ -102,6 +103,7 @@ def examine(settings: Settings, stores: Sequence[str] = ()) -> tuple[Check, ...]
         _run("extensions", _extensions, needed=False),
         *_tls_checks(settings),
         *_server_checks(settings),
+        *_owner_checks(settings),
         _run("port", lambda: _port(settings), needed=False),
         _run("uv", _uv, needed=False),
         _run("kubectl", _kubectl, needed=False),
@@ -285,6 +287,14 @@ def _server_checks(settings: Settings) -> Iterator[Check]:
             fix = f"`mlops stop {name}`, then `mlops start {name}`."
             text = f"{describe_changed(name, changed)}."
             yield Check(f"server {name}", "warning", text, fix, "settings")
+
+
+def _owner_checks(settings: Settings) -> Iterator[Check]:
+    """Name the deployments here whose name another project has deployed under since."""
+    for name in known_names(settings):
+        text, fix = ahead(settings, places(settings, name))
+        if text:
+            yield Check(f"name {name}", "warning", text, fix, "ledger")
 
 
 def _tls(tls: Tls) -> str:

@@ -15,6 +15,8 @@ from mlops.client.faults import refusal
 from mlops.client.remote_endpoint import Reached, RemoteServer
 from mlops.deployment.deploy import open_target
 from mlops.deployment.locate import Found, locate
+from mlops.deployment.owners import ahead
+from mlops.deployment.runtime_files import places
 from mlops.errors import ConflictError, InvalidInputError, NotFoundError
 from mlops.journal.size_limit import too_large
 from mlops.monitoring.gates import Gate
@@ -77,8 +79,16 @@ def _report_of(settings: Settings, found: Found, remote: RemoteServer | None) ->
     finally:
         journal.close()
     report = replace(report, notes=(*report.notes, warning)) if warning else report
-    report = declared_since(settings, report)
+    report = owner_noted(settings, found, declared_since(settings, report))
     return _checked(report, found, "the journal") if found.entry else report
+
+
+def owner_noted(settings: Settings, found: Found, report: Report) -> Report:
+    """Note that another project has deployed under the name since, of which nothing is here."""
+    if found.entry is not None:
+        return report
+    said = " ".join(text for text in ahead(settings, places(settings, found.name)) if text)
+    return replace(report, notes=(said, *report.notes)) if said else report
 
 
 def open_evidence(settings: Settings, found: Found) -> tuple[SqlJournal, ServerState | None]:

@@ -14,7 +14,7 @@ from mlops.monitoring.report import Report
 from mlops.settings import Settings
 from mlops.workflows.alarms import record_alarms
 from mlops.workflows.asking import asking
-from mlops.workflows.evidence import declared_since, open_evidence, report_options
+from mlops.workflows.evidence import declared_since, open_evidence, owner_noted, report_options
 from mlops.workflows.explain import importance_of
 
 #: Means standard output instead of a file.
@@ -57,7 +57,7 @@ def write_report(
     known = importance_of(settings, found.name, on_phase) if importance else []
     page = replace(
         page,
-        report=declared_since(settings, page.report),
+        report=owner_noted(settings, found, declared_since(settings, page.report)),
         importance=[each.document() for each in known],
     )
     record_alarms(settings, page.report)

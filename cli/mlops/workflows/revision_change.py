@@ -132,6 +132,8 @@ def move(
     dry_run: bool,
     say: Say,
     on_wait: Say,
+    *,
+    force: bool = False,
 ) -> Moved:
     """Make an intent the live revision, where the deployment is, in the ledger and in its trail.
 
@@ -143,6 +145,7 @@ def move(
         dry_run: Say what would be done, and do nothing.
         say: Called with each phase.
         on_wait: Called with what is waited for.
+        force: Take over a name that another project has.
     """
     spec = intent.spec
     changed = _real(intent.aliases)
@@ -158,7 +161,7 @@ def move(
         url="",
         place=str(live.intent.place or ""),
     )
-    how = How(anew=bool(changed), dry_run=dry_run)
+    how = How(anew=bool(changed), dry_run=dry_run, force=force)
     done = deploy_again(settings, live, like, intent, how, Talk(say=say, on_wait=on_wait))
     if dry_run:
         return result

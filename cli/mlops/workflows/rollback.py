@@ -29,6 +29,7 @@ def rollback(
     to: int | None = None,
     reason: str = "",
     dry_run: bool = False,
+    force: bool = False,
     say: Say = lambda _: None,
     on_wait: Say = lambda _: None,
 ) -> Moved:
@@ -42,6 +43,7 @@ def rollback(
         to: Revision to return to; None for the one before the live one.
         reason: Why, for the history.
         dry_run: Say what would be done, and do nothing.
+        force: Take over a name that another project deployed.
         say: Called with each phase.
         on_wait: Called with what is waited for, on a cluster.
 
@@ -67,7 +69,7 @@ def rollback(
         reason=reason or f"back to revision {target.number}{without}",
         aliases=_undo(undone),
     )
-    return move(settings, live, target, intent, dry_run, say, on_wait)
+    return move(settings, live, target, intent, dry_run, say, on_wait, force=force)
 
 
 def _target(entries: list[Entry], live: Entry, to: int | None) -> Entry:

@@ -5,8 +5,14 @@ What clusters need is imported only if there is one: it takes longer than the re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from mlops.deployment.deploy import open_target
 from mlops.deployment.locate import Found, locate, locate_all
+from mlops.deployment.owners import ahead
+from mlops.deployment.runtime_files import places
+from mlops.deployment.status import Status
 from mlops.deployment.targets.contract import TargetStatus
 from mlops.errors import MlopsError
 from mlops.settings import Settings
@@ -39,6 +45,23 @@ def each_status(settings: Settings) -> list[tuple[str, TargetStatus | MlopsError
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(one, locate_all(settings)))
+
+
+def told_of_owners(settings: Settings, found: Sequence[TargetStatus]) -> list[TargetStatus]:
+    """Add a warning to what runs here under a name that another project deployed since.
+
+    Args:
+        settings: The project's settings.
+        found: Status of deployments; those on clusters are left as they are.
+    """
+    return [_told(settings, each) for each in found]
+
+
+def _told(settings: Settings, each: TargetStatus) -> TargetStatus:
+    if not isinstance(each, Status):
+        return each
+    said = " ".join(text for text in ahead(settings, places(settings, each.name)) if text)
+    return replace(each, warnings=(*each.warnings, said)) if said else each
 
 
 def _status(settings: Settings, found: Found) -> TargetStatus:

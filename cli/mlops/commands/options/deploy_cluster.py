@@ -131,7 +131,8 @@ ForceConflicts = Annotated[
     bool,
     typer.Option(
         "--force-conflicts",
-        help="With --apply: take over fields that other managers set.",
+        help="Take over a name that another project deployed; with --apply also fields that "
+        "other managers set.",
         rich_help_panel=_CLUSTER,
     ),
 ]

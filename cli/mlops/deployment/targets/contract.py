@@ -40,7 +40,7 @@ class How:
         to: Folder for rendered files; `-` writes none; None means `deploy/NAME` of the project.
         dry_run: Change nothing, not even what an interrupted command left.
         wait: Return once it is ready.
-        force: Take over fields that others set.
+        force: Take over a name that another project has, or fields that others set.
         foreground: Let a server that has to be started write to this terminal.
         anew: Make a revision also where nothing but aliases change.
         with_journal: On a stop, delete the volume with its journal too.

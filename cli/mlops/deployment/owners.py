@@ -1,0 +1,232 @@
+"""Whose a name is: several projects may share one ledger, and a name has one place.
+
+A revision notes the host and the folder of the project that deployed it, and the repository that
+the folder is a checkout of. A project may move, be copied to another machine, run in a container
+whose host name is new each time, or be checked out by a CI job into a new folder; all of these are
+the same project. Another one must not replace its models, nor serve them, without being told to.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from mlops.deployment.runtime_files import Places, is_alive, read_server_state
+from mlops.errors import ConflictError, MlopsError
+
+if TYPE_CHECKING:
+    from mlops.registry.ledger import Entry
+    from mlops.settings.needs import DeploymentSettings
+
+There = Literal["running", "stopped", "gone", "unknown"]
+_STATE_FOLDER = ".mlops"
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Another place than this one, from which a live revision was deployed.
+
+    Attributes:
+        name: Name of the deployment.
+        number: The revision.
+        author: `user@host` of who deployed it.
+        place: The project, as `host:folder`, the folder that of its state.
+        there: Whether its server runs there, as far as that can be seen from this machine; `gone`
+            if nothing of the deployment is there any more.
+        same: Why it is the same project as this one; empty if it is another.
+        served: The revision that this project served last, 0 for none.
+    """
+
+    name: str
+    number: int
+    author: str
+    place: str
+    there: There
+    same: str
+    served: int
+
+    def __str__(self) -> str:
+        return (
+            f"revision {self.number} of `{self.name}` was deployed by {self.author} from "
+            f"{describe_place(self.place)}"
+        )
+
+
+def describe_place(place: str) -> str:
+    """Name a project by its folder and host.
+
+    >>> describe_place("vm:/home/ann/credit/.mlops")
+    '`/home/ann/credit` on vm'
+    """
+    host, _, folder = place.partition(":")
+    path = Path(folder)
+    return f"`{path.parent if path.name == _STATE_FOLDER else path}` on {host}"
+
+
+def owner_of(
+    settings: DeploymentSettings,
+    where: Places,
+    number: int,
+    *,
+    author: str,
+    place: str,
+    repository: str,
+) -> Owner | None:
+    """Return from where a live revision was deployed; None if that was here.
+
+    Args:
+        settings: The project's settings.
+        where: Files of the deployment here.
+        number: The live revision.
+        author: As the ledger has it; so are the rest.
+        place: The project that deployed it; empty where an early release did.
+        repository: What that was a checkout of.
+    """
+    here = f"{socket.gethostname()}:{settings.home}"
+    # A ledger that is a file of the project moves with it.
+    if not settings.tracking.uri or place in ("", here):
+        return None
+    there = _look_there(settings, where.name, place)
+    said = read_server_state(where)
+    served = said.launch.served.revision.number if said is not None else 0
+    if there == "here" or (served == number and there != "running"):
+        return None
+    same = _same_project(settings, place, repository, there)
+    return Owner(where.name, number, author, place, there, same, served)
+
+
+def _look_there(settings: DeploymentSettings, name: str, place: str) -> There | Literal["here"]:
+    host, _, folder = place.partition(":")
+    if host != socket.gethostname():
+        return "unknown"
+    home = Path(folder)
+    its = Places(name, home / "run")
+    try:
+        # By another name of the same folder, as through a link.
+        if settings.home.exists() and home.samefile(settings.home):
+            return "here"
+        if is_alive(its):
+            return "running"
+        its.state.stat()
+    except FileNotFoundError:
+        return "gone"
+    except OSError:
+        # Another user's.
+        return "unknown"
+    return "stopped"
+
+
+def _same_project(
+    settings: DeploymentSettings, place: str, repository: str, there: There | Literal["here"]
+) -> str:
+    """Say why another place is of the same project; empty if nothing says so."""
+    from mlops.settings.repository import repository_of
+
+    host, _, folder = place.partition(":")
+    if there == "gone":
+        return "where nothing of it is left"
+    if folder == str(settings.home) and host != socket.gethostname():
+        return "the same folder of another host"
+    if repository and repository == repository_of(settings.project_dir):
+        return "another checkout of the same repository"
+    return ""
+
+
+def check_owner(
+    settings: DeploymentSettings, where: Places, live: Entry | None, *, force: bool, asked: bool
+) -> str:
+    """Refuse to replace or to serve here what another project has deployed under this name.
+
+    Args:
+        settings: The project's settings.
+        where: Files of the deployment here.
+        live: The live revision; one on a cluster has its own checks.
+        force: Take the name over.
+        asked: Whether models are asked for, and not the live revision or one before it again.
+
+    Returns:
+        What the user should know about where it was before; empty if nothing.
+
+    Raises:
+        ConflictError: It is another project's, or runs elsewhere on this machine.
+    """
+    if live is None or live.intent.place is not None:
+        return ""
+    owner = owner_of(
+        settings,
+        where,
+        live.number,
+        author=live.author,
+        place=live.place,
+        repository=live.repository,
+    )
+    if owner is None:
+        return ""
+    told = f"{str(owner)[0].upper()}{str(owner)[1:]}"
+    if force:
+        return f"{told}: it is taken over. What runs there keeps serving until it is stopped."
+    if owner.same and owner.there != "running":
+        more = "" if owner.there == "gone" else ". A server that runs there keeps serving that"
+        return f"{told}, {owner.same}{more}."
+    runs = {"running": ", where it runs", "stopped": ", where it is stopped"}.get(owner.there, "")
+    raise ConflictError(
+        f"{told}{runs}, and a name has one place.",
+        hint=_way_out(owner, asked=asked),
+        reason="ledger",
+    )
+
+
+def _way_out(owner: Owner, *, asked: bool) -> str:
+    name = owner.name
+    if owner.same and owner.there != "running":
+        return f"`mlops history {name}` shows all; `mlops rollback {name} --to N` goes back to one."
+    if owner.same:
+        return f"`mlops stop {name}` there first; `--force-conflicts` takes it over as it is."
+    if asked:
+        return "Give this another `--name`; `--force-conflicts` takes it over."
+    texts = ["`mlops deploy --name OTHER --model REF` goes on under another name;"]
+    if owner.served:
+        texts.append(
+            f"`mlops rollback {name} --to {owner.served} --force-conflicts` takes this one back."
+        )
+    else:
+        texts.append(f"`mlops deploy --name {name} --force-conflicts --model REF` takes it over.")
+    return " ".join(texts)
+
+
+def ahead(settings: DeploymentSettings, where: Places) -> tuple[str, str]:
+    """Say that the ledger is ahead of this project by what another place deployed.
+
+    Quick where MLflow is a server, and silent where it does not answer: a look at what runs here
+    must not need it.
+
+    Args:
+        settings: The project's settings.
+        where: Files of the deployment here.
+
+    Returns:
+        What is so, and what to do about it; empty texts if nothing is.
+    """
+    from mlops.registry.live_tags import live_tags
+
+    if not settings.tracking.uri:
+        return "", ""
+    try:
+        number, tags = live_tags(settings, where.name)
+    except MlopsError:
+        return "", ""
+    owner = owner_of(
+        settings,
+        where,
+        number,
+        author=tags.get("mlops.author", ""),
+        place=tags.get("mlops.place", ""),
+        repository=tags.get("mlops.repository", ""),
+    )
+    if owner is None:
+        return "", ""
+    whose = f", {owner.same}" if owner.same else ", another project"
+    mine = f"; this project served revision {owner.served} last" if owner.served else ""
+    return f"The ledger is ahead: {owner}{whose}{mine}.", _way_out(owner, asked=False)

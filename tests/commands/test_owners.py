@@ -1,0 +1,167 @@
+"""Several projects share one ledger: a name has one place, and its project may move."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures_deployment import Shop
+from tests.serving.models import save_linear
+
+
+@pytest.fixture
+def ledger(ready_folder: Path) -> str:
+    """Return the address of an MLflow that all projects of a test share."""
+    return f"sqlite:///{ready_folder / '.mlops' / 'mlflow.db'}"
+
+
+@pytest.fixture
+def first(tmp_path: Path, ledger: str) -> Iterator[Shop]:
+    """Return a project that has deployed `credit`."""
+    shop = project(tmp_path / "first", ledger, 1.0)
+    shop.ok("deploy", "--model", "./model")
+    yield shop
+    shop.close()
+
+
+@pytest.fixture
+def second(tmp_path: Path, ledger: str) -> Iterator[Shop]:
+    """Return another project of that name."""
+    shop = project(tmp_path / "second", ledger, 2.0)
+    yield shop
+    shop.close()
+
+
+def project(folder: Path, ledger: str, weight: float) -> Shop:
+    folder.mkdir(parents=True)
+    (folder / "mlops.toml").write_text('[deploy]\nname = "credit"\n')
+    save_linear(folder / "model", [weight, 0.0, 0.0])
+    environ = {"MLFLOW_TRACKING_URI": ledger, "MLOPS_ARTIFACTS_ROOT": str(folder.parent / "store")}
+    return Shop(folder, "credit", environ)
+
+
+def check_out(folder: Path, origin: str) -> None:
+    for words in (["init", "-q"], ["remote", "add", "origin", origin]):
+        subprocess.run(["git", *words], cwd=folder, check=True)
+
+
+def test_a_name_is_not_taken_from_another_project(first: Shop, second: Shop) -> None:
+    refused = second.run("deploy", "--model", "./model", "--json")
+    assert refused.code == 7
+    message, hint = refused.error["message"], refused.error["hint"]
+    assert f"from `{first.folder}` on {socket.gethostname()}, where it runs" in message
+    assert "a name has one place" in message
+    assert ("--name" in hint, "`--force-conflicts` takes it over" in hint) == (True, True)
+    assert second.run("deploy", "--model", "./model", "--dry-run").code == 7
+    first.ok("stop")
+    refused = second.run("deploy", "--model", "./model", "--json")
+    assert (refused.code, "where it is stopped" in refused.error["message"]) == (7, True)
+    assert first.ledger.numbers() == [1]
+    # Nor by a server that is stopped: it is still that project's.
+    first.ok("start")
+    assert first.ok("status", "--json").document["deployments"][0]["warnings"] == []
+    second.ok("deploy", "--name", "other", "--model", "./model")
+
+
+def test_what_was_taken_over_is_said_and_not_served(first: Shop, second: Shop) -> None:
+    taken = second.ok("deploy", "--model", "./model", "--force-conflicts", "--json").document
+    assert taken["revision"] == 2
+    assert "it is taken over" in taken["warnings"][0]
+
+    told = f"from `{second.folder}` on {socket.gethostname()}, another project"
+    (status,) = first.ok("status", "--json").document["deployments"]
+    assert (status["state"], status["revision"]) == ("running", 1)
+    assert told in status["warnings"][0]
+    assert "served revision 1 last" in " ".join(first.ok("status").out.split())
+    first.ask()
+    assert told in first.ok("report", "--json").document["notes"][0]
+    checks = first.run("doctor", "--json").document["checks"]
+    (name,) = [each for each in checks if each["name"] == "name credit"]
+    assert (name["state"], told in name["message"]) == ("warning", True)
+    first.ok("report", "--html", "report.html")
+    assert "The ledger is ahead" in (first.folder / "report.html").read_text()
+
+    # As after a crash, when a supervisor starts it again.
+    first.kill()
+    refused = first.run("start", "--json")
+    assert (refused.code, str(second.folder) in refused.error["message"]) == (7, True)
+    assert "`mlops rollback credit --to 1 --force-conflicts`" in refused.error["hint"]
+    back = first.ok("rollback", "credit", "--to", "1", "--force-conflicts", "--json").document
+    assert back["revision"] == 3
+    assert first.ok("status", "--json").document["deployments"][0]["warnings"] == []
+    (status,) = second.ok("status", "--json").document["deployments"]
+    assert f"from `{first.folder}`" in status["warnings"][0]
+
+    entries = second.ok("audit", "show", "--json").document["entries"]
+    told = [each["after"]["project"] for each in entries if each["id"].startswith("revision/")]
+    assert told == [
+        {"host": socket.gethostname(), "folder": str(each.folder)}
+        for each in (first, second, first)
+    ]
+    shown = second.ok("audit", "show").out
+    assert shown.count("       project /") == 2
+
+
+def test_the_same_models_taken_over_are_a_revision_too(first: Shop, second: Shop) -> None:
+    shutil.rmtree(second.folder / "model")
+    again = second.ok("deploy", "--force-conflicts", "--json").document
+    assert (again["revision"], again["change"]) == (2, "update")
+
+
+def test_a_project_that_moves_keeps_its_name(
+    first: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first.ok("stop")
+    moved = Shop(first.folder.rename(tmp_path / "moved"), "credit", first.environ)
+    try:
+        assert moved.ok("start", "--json").document["revision"] == 1
+        assert moved.ok("status", "--json").document["deployments"][0]["warnings"] == []
+        moved.ok("stop")
+    finally:
+        moved.close()
+    # A container: its host is new each time, and so is all that it wrote itself.
+    moved.folder.rename(first.folder)
+    shutil.rmtree(first.folder / ".mlops")
+    monkeypatch.setattr(socket, "gethostname", lambda: "b4c0ffee")
+    made = first.ok("deploy", "--model", "./model", "--json").document
+    assert (made["change"], made["revision"]) == ("start", 1)
+
+
+def test_each_checkout_of_a_repository_may_deploy(ledger: str, tmp_path: Path) -> None:
+    """As a CI job does, in a folder that is new each time."""
+    urls = ("https://ci:token@git.example/shop/credit.git", "git@git.example:shop/credit.git")
+    jobs = [project(tmp_path / str(number), ledger, number) for number in range(3)]
+    other = "https://git.example/shop/fork.git"
+    for job, url in zip(jobs, (*urls, other), strict=True):
+        check_out(job.folder, url)
+    try:
+        jobs[0].ok("deploy", "--model", "./model")
+        # Two at a time are not one deployment, whatever they are checked out from.
+        refused = jobs[1].run("deploy", "--model", "./model", "--json")
+        assert (refused.code, "mlops stop credit" in refused.error["hint"]) == (7, True)
+        jobs[0].ok("stop")
+        made = jobs[1].ok("deploy", "--model", "./model", "--json").document
+        assert made["revision"] == 2
+        assert "another checkout of the same repository" in made["warnings"][0]
+        entry = jobs[1].ledger.live()
+        assert entry is not None
+        assert entry.repository == "git.example/shop/credit"
+        jobs[1].ok("stop")
+        assert jobs[2].run("deploy", "--model", "./model").code == 7
+        # What a job that cleans up leaves is nobody's.
+        shutil.rmtree(jobs[1].folder)
+        assert jobs[2].ok("deploy", "--model", "./model", "--json").document["revision"] == 3
+    finally:
+        for job in jobs:
+            job.close()
+
+
+def test_manifests_are_rendered_from_any_folder(first: Shop, second: Shop) -> None:
+    words = ("deploy", "--target", "kubernetes", "--model", "./model", "--image", "shop/credit:1")
+    said = second.run(*words, "--render", "-")
+    assert "a name has one place" not in said.err
