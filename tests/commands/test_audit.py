@@ -155,13 +155,25 @@ def test_an_export_is_checked_by_itself(audited: Shop, tmp_path: Path) -> None:
     said = audited.run("audit", "verify", "--file", str(copy), "--json")
     # Nothing but itself: whether its end is the end cannot be told.
     assert (said.code, said.document["result"]) == (11, "unknown")
+    (note,) = said.document["notes"]
+    assert "the chain is whole" in note
+    # As it says.
+    assert f"`mlops audit verify NAME --file {copy}`" in note
+    against = ("audit", "verify", "wine", "--file", str(copy), "--json")
+    assert audited.ok(*against).document["result"] == "whole"
+    text = copy.read_text()
+    copy.write_text("".join(text.splitlines(keepends=True)[:-2]))
+    said = audited.run(*against)
+    assert (said.code, "the last 2 were" in said.document["notes"][-1]) == (11, True)
+    copy.write_text(text)
+    assert audited.run("audit", "verify", "beer", "--file", str(copy)).code == 11
     copy.write_text(copy.read_text().replace("it is nicer", "it is slower"))
     said = audited.run("audit", "verify", "--file", str(copy), "--json")
     assert said.code == 10
     (fault,) = said.document["faults"]
     assert (fault["seq"], said.document["entries"]) == (fault["seq"], fault["seq"] - 1)
     assert audited.run("audit", "verify", "--file", str(tmp_path / "none")).code == 5
-    assert audited.run("audit", "verify", "wine", "--file", str(copy)).code == 2
+    assert audited.run(*against).code == 10
     assert audited.run("audit", "show", "beer").code == 5
 
 

@@ -98,8 +98,8 @@ def test_what_was_taken_over_is_said_and_not_served(first: Shop, second: Shop) -
     assert f"from `{first.folder}`" in status["warnings"][0]
 
     entries = second.ok("audit", "show", "--json").document["entries"]
-    told = [each["after"]["project"] for each in entries if each["id"].startswith("revision/")]
-    assert told == [
+    revisions = [each["after"] for each in entries if each["id"].startswith("revision/")]
+    assert [each["project"] for each in revisions] == [
         {"host": socket.gethostname(), "folder": str(each.folder)}
         for each in (first, second, first)
     ]

@@ -16,10 +16,12 @@ from mlops.journal.base import History, Memory
 from mlops.registry.ledger import Ledger, Readiness, summary
 from mlops.settings.needs import RolloutSettings, value_at
 from mlops.settings.secrets import without_credentials
+from mlops.spec.declared import declared_of
 from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.server import Launch
 
-_SERVER = {"user": "the server"}
+#: Who does what the server does by itself.
+SERVER = {"user": "the server"}
 #: Event of the journal to action and subject.
 _OF_SERVER = {
     "started": ("start", "server, with"),
@@ -91,6 +93,7 @@ def _revision_event(ledger: Ledger, standing: Readiness, key: str, before: int) 
         "serves": summary(spec),
         "spec": digest_of(document),
         "arms": arms_of(spec, ledger.contents(entry.number)),
+        "declared": declared_of(spec),
         "aliases": [asdict(move) for move in intent.aliases if move.version != move.before],
     }
     if spec.costs:
@@ -158,7 +161,7 @@ def journal_events(journal: _Journal) -> Iterator[Event]:
             "alarm",
             alarm.message,
             alarm.time_ms,
-            _SERVER,
+            SERVER,
             f"alarm/{alarm.id}",
             after=dict(alarm.details),
             evidence={"revision": alarm.revision, "consumer": alarm.consumer},
@@ -175,7 +178,7 @@ def journal_events(journal: _Journal) -> Iterator[Event]:
                 "policy",
                 f"revision {epoch.revision}, epoch {epoch.epoch}",
                 epoch.time_ms,
-                _SERVER,
+                SERVER,
                 f"epoch/{epoch.revision}/{epoch.epoch}",
                 before=before.get(epoch.revision),
                 after=shares,
@@ -197,7 +200,7 @@ def journal_events(journal: _Journal) -> Iterator[Event]:
 
 def _server_of(place: str) -> dict[str, str]:
     host, _, _ = place.partition(":")
-    return {**_SERVER, "host": host} if host else _SERVER
+    return {**SERVER, "host": host} if host else SERVER
 
 
 def settings_state(settings: RolloutSettings) -> State:

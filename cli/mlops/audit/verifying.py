@@ -7,7 +7,7 @@ With write access to both, a second trail can be begun, which is not detected he
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlops.audit.entries import NONE, Entry, read_entry
 
@@ -51,7 +51,7 @@ class Verification:
     Attributes:
         name: Deployment, or the file.
         result: `whole`; `damaged` where there are faults; `unknown` where the chain holds and
-            could not be compared with MLflow.
+            nothing says that its end is not cut off.
         entries: How many entries hold, up to the first that does not.
         trail: Id of the trail.
         head: Hash of the last entry that holds.
@@ -161,6 +161,35 @@ def verify(
         faults=tuple(faults),
         notes=tuple(notes),
     )
+
+
+def verify_copy(name: str, lines: Sequence[bytes], heads: Sequence[Head]) -> Verification:
+    """Check a copy of a trail against what MLflow knows of it, whatever project it is of.
+
+    A copy that ends before what MLflow knows may be older, or may have been cut off.
+
+    Args:
+        name: The file.
+        lines: As `verify`.
+        heads: All heads of trails of the deployment.
+    """
+    entries, _ = chain(lines)
+    trail = str(entries[0].document["trail"]) if entries else ""
+    own = [head for head in heads if head.trail == trail]
+    if not own:
+        text = "MLflow knows no trail of this id under that name: its end may be cut off"
+        return replace(verify(name, lines, None), notes=(text,))
+    newest = max(own, key=lambda head: head.seq)
+    within = [head for head in own if head.seq <= len(entries)]
+    checked = verify(name, lines, within, newest.place)
+    missing = newest.seq - len(entries)
+    if missing <= 0 or checked.faults:
+        return checked
+    text = (
+        f"MLflow knows {newest.seq:,} entries: the last {missing:,} were recorded after this copy, "
+        "or were cut off; export it again"
+    )
+    return replace(checked, result="unknown", notes=(*checked.notes, text))
 
 
 def _confirms(head: Head, entries: Sequence[Entry]) -> bool:

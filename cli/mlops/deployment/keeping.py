@@ -218,6 +218,11 @@ def keys_of(target: str) -> list[str]:
     return [key for name in _SETTINGS for key in _keys_of(name, target)]
 
 
+def resets_of(target: str) -> dict[str, str]:
+    """Return the settings that a deploy keeps, each with the name that `--reset` has for it."""
+    return {key: _option_of(key, target) for key in keys_of(target)}
+
+
 def _keys_of(name: str, target: str) -> list[str]:
     return [key.format(target=target) for key in _SETTINGS.get(name, ())]
 

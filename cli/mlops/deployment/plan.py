@@ -88,11 +88,13 @@ def difference(before: DeploymentSpec | None, after: DeploymentSpec) -> tuple[st
     if before is None:
         # What was not declared is as anybody expects it.
         usual = DeploymentSpec(after.name, after.arms)
-        lines += [f"+ {name}  {value}" for name, value, _ in _changes(usual, after)]
+        lines += [f"+ {name}  {value}" for name, value, _ in declared_changes(usual, after)]
         lines += ["+ costs of the reward"] * bool(after.costs)
         lines += [f"+ decision rule  {_rule(after)}"] * bool(after.costs)
         return tuple(lines)
-    lines += [f"~ {name}  {value}  (was {was})" for name, value, was in _changes(before, after)]
+    lines += [
+        f"~ {name}  {value}  (was {was})" for name, value, was in declared_changes(before, after)
+    ]
     if before.costs != after.costs:
         lines.append("~ costs of the reward")
     if (rule := _rule(after)) != (was_rule := _rule(before)):
@@ -104,7 +106,7 @@ def difference(before: DeploymentSpec | None, after: DeploymentSpec) -> tuple[st
     return tuple(lines)
 
 
-def _changes(before: DeploymentSpec, after: DeploymentSpec) -> list[tuple[str, str, str]]:
+def declared_changes(before: DeploymentSpec, after: DeploymentSpec) -> list[tuple[str, str, str]]:
     """Return what differs besides models: what it is, its value, and the one before."""
     fields: dict[str, Callable[[Any], str]] = {
         "policy": str,
