@@ -10,6 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from mlops.deployment.owners import check_repository
+from mlops.errors import ConflictError
+from mlops.registry.ledger import Intent
+from mlops.spec.deployment import Arm, DeploymentSpec
+from mlops.spec.model import ModelVersion
+from mlops.spec.place import Place
 from tests.fixtures_deployment import Shop
 from tests.serving.models import save_linear
 
@@ -165,3 +171,20 @@ def test_manifests_are_rendered_from_any_folder(first: Shop, second: Shop) -> No
     words = ("deploy", "--target", "kubernetes", "--model", "./model", "--image", "shop/credit:1")
     said = second.run(*words, "--render", "-")
     assert "a name has one place" not in said.err
+
+
+def test_a_cluster_is_deployed_to_from_every_checkout(ledger: str, tmp_path: Path) -> None:
+    jobs = [project(tmp_path / str(number), ledger, 1.0) for number in range(4)]
+    ours = "https://git.example/shop/credit.git"
+    for job, url in zip(jobs, (ours, ours, "https://git.example/shop/fork.git"), strict=False):
+        check_out(job.folder, url)
+    place = Place("kubernetes", "kind", "https://127.0.0.1:6443", "shop", {})
+    arm = Arm("a", ModelVersion("credit/1", "credit/1", "/models/1"), 1.0)
+    first = jobs[0].ledger
+    first.commit(first.begin(Intent("deploy", DeploymentSpec("credit", (arm,)), place=place), 0), 5)
+    live = first.live()
+    for job in (jobs[0], jobs[1], jobs[3]):
+        check_repository(job.settings, job.where, live, force=False)
+    with pytest.raises(ConflictError, match=r"a checkout of git\.example/shop/credit and"):
+        check_repository(jobs[2].settings, jobs[2].where, live, force=False)
+    check_repository(jobs[2].settings, jobs[2].where, live, force=True)

@@ -178,6 +178,46 @@ def check_owner(
     )
 
 
+def check_repository(
+    settings: DeploymentSettings, where: Places, live: Entry | None, *, force: bool
+) -> None:
+    """Refuse to put into a cluster what another project has deployed under this name.
+
+    Any folder may deploy to a cluster, as CI jobs do; another project is one whose checkout is of
+    another repository. Nor may its server still run on this machine.
+
+    Args:
+        settings: The project's settings.
+        where: Files of the deployment here.
+        live: The live revision, wherever it is.
+        force: Take the name over.
+
+    Raises:
+        ConflictError: It is another project's.
+    """
+    from mlops.settings.repository import repository_of
+
+    here = f"{socket.gethostname()}:{settings.home}"
+    if live is None or force or live.stopped_ms or live.place in ("", here):
+        return
+    if not settings.tracking.uri:
+        return
+    own = repository_of(settings.project_dir) if live.repository else ""
+    is_local = live.intent.place is None
+    if is_local and _look_there(settings, where.name, live.place) == "running":
+        why = "where it runs"
+    elif own and own != live.repository:
+        why = f"a checkout of {live.repository} and not of {own}"
+    else:
+        return
+    raise ConflictError(
+        f"Revision {live.number} of `{where.name}` was deployed by {live.author} from "
+        f"{describe_place(live.place)}, {why}; a name has one place.",
+        hint="Give this another `--name`; `--force-conflicts` takes it over.",
+        reason="ledger",
+    )
+
+
 def _way_out(owner: Owner, *, asked: bool) -> str:
     name = owner.name
     if owner.same and owner.there != "running":

@@ -22,7 +22,9 @@ from mlops.deployment.clusters.prerequisites import check_namespace, key_secret,
 from mlops.deployment.clusters.recovery import mend
 from mlops.deployment.ledgers import newest, open_ledger
 from mlops.deployment.manifests import render_checked
+from mlops.deployment.owners import check_repository
 from mlops.deployment.plan import difference
+from mlops.deployment.runtime_files import places
 from mlops.deployment.targets import RenderOptions, platform_of
 from mlops.deployment.targets.base import option
 from mlops.deployment.targets.contract import Say
@@ -119,6 +121,7 @@ def prepare(
     live = ledger.live()
     where = here(cluster, target)
     check_place(settings, ledger, spec.name, live, where)
+    check_repository(settings, places(settings, spec.name), live, force=force)
     say("Comparing with the cluster")
     check_namespace(cluster)
     number, lines, manifests = _candidate(ledger, live, where, spec, options, anew)
