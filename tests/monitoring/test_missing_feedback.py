@@ -128,6 +128,19 @@ def test_where_silence_has_a_meaning_it_hides_nothing(
     assert make_report(journal, now_ms=_NOW_MS).silent == ()
 
 
+def test_while_every_window_is_open_nothing_is_tested(journal: SqlJournal) -> None:
+    shop = shop_of(journal, Attribution(window_s=3600.0, missing=LEFT_OUT))
+    half_answer(shop, n=100)
+    (gate,) = [
+        gate
+        for gate in make_report(journal, now_ms=START_MS + 1000).gates
+        if gate.name == "feedback"
+    ]
+    assert (gate.text, gate.p_value) == (
+        "Requests with feedback: none can be judged yet.", None,
+    )  # fmt: skip
+
+
 def test_a_spec_by_hand_may_have_whole_numbers() -> None:
     rules = Attribution(60, 0, -1)
     assert (rules.missing, rules.failed, rules.fills_silence) == (0.0, -1.0, True)

@@ -75,7 +75,7 @@ def test_the_mean_is_the_mean_and_the_estimate_has_its_own_name(journal: SqlJour
 def test_what_an_interval_waits_for(journal: SqlJournal) -> None:
     write(journal, [(index % 2, 200, "spam", "spam", None) for index in range(60)])
     report = make_report(journal)
-    assert [arm.needs for arm in report.arms] == ["needs 20 more"] * 2
+    assert [arm.needs for arm in report.arms] == ["needs 20 more outcomes"] * 2
 
 
 def test_units_are_not_outcomes(journal: SqlJournal) -> None:

@@ -22,6 +22,8 @@ from mlops.monitoring.guardrails import GuardrailReport
 from mlops.monitoring.json_records import finite, read_record
 from mlops.monitoring.ramp import MIN_UNITS, RampLook, decide, look_at_ramp
 from mlops.monitoring.report import make_report
+from mlops.monitoring.report_json import read_report, report_document
+from mlops.monitoring.split_words import ramp_again
 from mlops.monitoring.verdict_metric import of_report, verdict_json
 from mlops.spec.analysis import Analysis
 from mlops.spec.deployment import from_dict, to_dict
@@ -260,6 +262,28 @@ def test_traffic_that_does_not_follow_the_weights_moves_nothing(journal: SqlJour
     found = look_at_ramp(journal, now_ms=end)
     assert found.decision == "withhold"
     assert "sample ratio mismatch" in found.reason
+    assert (sum(found.seen), found.expected) == (6_000, (5_700, 300))
+    assert f"`b` has {found.seen[1]}, expected 300." in found.reason
+    assert _through_json(found) == found
+    # What a report says of it.
+    report = make_report(journal, now_ms=end)
+    assert report.verdict.decision == "invalid"
+    assert f"`b` has {found.seen[1]}, expected 300." in report.verdict.reason
+    assert "`mlops ramp wine` prints the commands" in report.verdict.hints[-1]
+    assert read_report(json.loads(json.dumps(report_document(report)))) == report
+
+
+def test_a_ramp_begins_again_with_its_first_step() -> None:
+    plan = Ramp((5.0, 25.0, 100.0), every_s=600.0, advance="unless-worse", auto=True)
+    spec = replace(spec_of(["a", "b"], [0.95, 0.05], "given", ""), ramp=plan)
+    deploy = (
+        "mlops deploy --name wine --model wine/1 --canary wine/2=5 --ramp 5,25,100 --every 10m "
+        "--advance unless-worse --auto"
+    )
+    # At the first step the same deploy would change nothing.
+    back = 'mlops promote wine --arm a --force "split was broken"'
+    assert ramp_again(spec, plan) == (back, deploy)
+    assert ramp_again(spec.with_share(0.25), plan) == (deploy,)
 
 
 @pytest.mark.parametrize(

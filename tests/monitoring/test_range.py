@@ -38,6 +38,7 @@ def journal(tmp_path: Path) -> Iterator[SqlJournal]:
     [
         (numbers([0, 0]), "squared-error", None, "2103.06476", "no declared range", None),
         (numbers([0, 0]), "squared-error", (-50.0, 0.0), "2010.09686", "declared to be", (-50, 0)),
+        (numbers([0, 0]), "squared-error", (-50.0, -0.0), "2010.09686", "[-50, 0]", (-50, 0)),
         (labels([0.5, 0.5]), "exact", None, "2010.09686", "always in [0, 1]", (0, 1)),
         (labels([0.5, 0.5]), "exact", (0.0, 2.0), "2010.09686", "declared to be", (0, 2)),
     ],

@@ -123,12 +123,30 @@ def test_labels_beside_given_rewards_are_shown(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("span", "says"),
     [
-        ((10, 6_948), "Between 10 and 6,948 more requests are likely to decide."),
-        ((0, 6_948), "Up to 6,948 more requests are likely to decide."),
+        ((10, 6_948), "; between 10 and 6,948 are likely"),
+        ((0, 6_948), "; up to 6,948 are likely"),
+        ((10, None), "; it takes at least 10, possibly far more"),
+        ((0, None), "; it may take far fewer, possibly far more"),
+        (None, ""),
+    ],
+)
+def test_a_forecast_has_a_number_to_plan_with_and_its_range(
+    span: tuple[int, int | None] | None, says: str
+) -> None:
+    compared = Comparison("b", "a", 500, 0.1, -0.1, 0.3, 0.5, 0.05, None, 904, remaining_range=span)
+    about = "If the estimate is right, about 900 more requests will decide"
+    assert forecast(compared, "requests") == f"{about}{says}."
+
+
+@pytest.mark.parametrize(
+    ("span", "says"),
+    [
         ((10, None), "It takes at least 10 more requests, possibly far more."),
         ((0, None), "How many more requests it takes cannot be said yet."),
     ],
 )
-def test_a_forecast_says_only_what_is_known(span: tuple[int, int | None], says: str) -> None:
-    compared = Comparison("b", "a", 500, 0.1, -0.1, 0.3, 0.5, 0.05, None, 900, remaining_range=span)
-    assert forecast(compared, "request") == says
+def test_without_an_estimate_a_forecast_says_only_what_is_known(
+    span: tuple[int, int | None], says: str
+) -> None:
+    compared = Comparison("b", "a", 9, 0.0, -0.1, 0.3, 0.5, 0.05, None, None, remaining_range=span)
+    assert forecast(compared, "requests") == says

@@ -4,7 +4,9 @@ import math
 
 import pytest
 
-from mlops.monitoring.verdict import ASYMPTOTIC, EXIT_CODES, Comparison, Method, decide
+from mlops.monitoring.arm_lines import arm_lines
+from mlops.monitoring.methods import ASYMPTOTIC
+from mlops.monitoring.verdict import EXIT_CODES, Comparison, Method, decide
 
 
 def compared(
@@ -15,9 +17,12 @@ def compared(
     waiting: str | None = None,
     remaining: int | None = None,
     p: float = 0.5,
+    span: tuple[int, int | None] | None = None,
 ) -> Comparison:
     estimate = (lower + upper) / 2 if math.isfinite(lower) else math.nan
-    return Comparison(arm, "base", 500, estimate, lower, upper, p, 0.05, waiting, remaining)
+    return Comparison(
+        arm, "base", 500, estimate, lower, upper, p, 0.05, waiting, remaining, remaining_range=span
+    )
 
 
 BETTER, MUCH_BETTER = compared("b", 0.1, 0.3), compared("c", 0.2, 0.6)
@@ -68,6 +73,48 @@ def test_decisions(
         assert found.lower is not None
         assert found.upper is not None
         assert found.lower < found.effect < found.upper
+
+
+FIVE = (
+    compared("stub", -0.42, 0.06, remaining=900, p=0.1, span=(788, 3_380)),
+    compared("big", -0.23, 0.13, remaining=20_000, span=(700, None)),
+    compared("tuned", -0.10, 0.11, remaining=12_345, p=1, span=(780, None)),
+    compared("old", -0.4, -0.2),
+)
+
+
+def test_of_several_arms_the_leading_one_is_spoken_of() -> None:
+    found = decide(
+        FIVE, method=Method(ASYMPTOTIC, "it is so"), mismatch=False, mismatch_p=1.0, alpha=0.05,
+        n=2_000, units="requests",
+    )  # fmt: skip
+    assert (found.decision, found.arm, found.remaining) == ("continue", "tuned", 12_345)
+    assert found.reason == (
+        "Not decided: `tuned` leads, and tuned - base = +0.005 reward [-0.1, +0.11] contains 0. "
+        "If the estimate is right, about 12,000 more requests will decide; it takes at least 780, "
+        "possibly far more. Worse than `base`: `old`. Likely to be shown worse: `stub`."
+    )
+    behind = decide(
+        FIVE[:2], method=Method(ASYMPTOTIC, "it is so"), mismatch=False, mismatch_p=1.0, alpha=0.05,
+        n=2_000,
+    )  # fmt: skip
+    assert behind.reason.startswith(
+        "Not decided: no arm is ahead of `base`. The nearest is `big`: big - base = -0.05 reward"
+    )
+
+
+def test_each_of_several_arms_has_a_line_the_leading_one_first() -> None:
+    assert arm_lines(FIVE) == (
+        "`tuned`: +0.005 [-0.1, +0.11], about 12,000 more (at least 780)",
+        "`big`: -0.05 [-0.23, +0.13], about 20,000 more (at least 700)",
+        "`stub`: -0.18 [-0.42, +0.06] likely to be worse, about 900 more (788 to 3,380)",
+        "`old`: -0.3 [-0.4, -0.2] worse",
+    )
+    assert arm_lines((EARLY, MUCH_BETTER)) == (
+        "`c`: +0.4 [+0.2, +0.6] better",
+        "`b`: too early to tell, needs 50 outcomes per arm, `b` has 3",
+    )
+    assert arm_lines([OPEN]) == ()
 
 
 def test_a_script_can_tell_them_apart() -> None:

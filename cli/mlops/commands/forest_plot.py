@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,20 +25,54 @@ def forest(looks: Sequence[Look], width: int) -> list[Text]:
     Returns:
         Lines of styled text; one sentence if there is nothing to draw yet.
     """
+    known = [look for look in looks if _is_known(look)]
+    if not known:
+        return [_nothing()]
+    # The scale is that of the last looks: the first are so wide that they would hide the others.
+    return _drawn([f"{look.n:,}" for look in known], known, _reach(known[-4:]), width)
+
+
+def newest(arms: Mapping[str, Sequence[Look]], width: int) -> list[Text]:
+    """Draw one line per arm on one scale: its name, and the interval of its newest look.
+
+    Args:
+        arms: Looks of each arm, oldest first.
+        width: Columns of the terminal.
+    """
+    known = {arm: looks[-1] for arm, looks in arms.items() if looks and _is_known(looks[-1])}
+    if not known:
+        return [_nothing()]
+    looks = list(known.values())
+    return _drawn(list(known), looks, _reach(looks), width)
+
+
+def _is_known(look: Look) -> bool:
+    return math.isfinite(look.lower) and math.isfinite(look.upper)
+
+
+def _reach(looks: Sequence[Look]) -> float:
+    return 1.05 * max(max(abs(k.lower), abs(k.upper)) for k in looks)
+
+
+def _nothing() -> Text:
     from rich.text import Text
 
-    known = [look for look in looks if math.isfinite(look.lower) and math.isfinite(look.upper)]
-    if not known:
-        return [Text("  no interval yet: the burn-in is not over", style="dim")]
-    values = [f"{k.estimate:+.3g} [{k.lower:+.3g}, {k.upper:+.3g}]" for k in known]
+    text = "  no interval yet: too few outcomes to know how far chance reaches (the burn-in)"
+    return Text(text, style="dim")
+
+
+def _drawn(labels: Sequence[str], looks: Sequence[Look], reach: float, width: int) -> list[Text]:
+    label = max(_LABEL, *(len(text) + 2 for text in labels))
+    values = [f"{k.estimate:+.3g} [{k.lower:+.3g}, {k.upper:+.3g}]" for k in looks]
     longest = max(len(text) for text in values)
-    size = max(_SMALLEST, min(width, _WIDEST) - _LABEL - longest - 2)
-    # The scale is that of the last looks: the first are so wide that they would hide the others.
-    reach = 1.05 * max(max(abs(k.lower), abs(k.upper)) for k in known[-4:])
-    return [_line(look, text, reach, size) for look, text in zip(known, values, strict=True)]
+    size = max(_SMALLEST, min(width, _WIDEST) - label - longest - 2)
+    return [
+        _line(f"{name:>{label - 2}}  ", look, text, reach, size)
+        for name, look, text in zip(labels, looks, values, strict=True)
+    ]
 
 
-def _line(look: Look, values: str, reach: float, size: int) -> Text:
+def _line(label: str, look: Look, values: str, reach: float, size: int) -> Text:
     from rich.text import Text
 
     def column(value: float) -> int:
@@ -56,6 +90,4 @@ def _line(look: Look, values: str, reach: float, size: int) -> Text:
     if 0 <= middle < size:
         cells[middle] = "●"
     style = "green" if look.lower > 0 else "red" if look.upper < 0 else "yellow"
-    return Text.assemble(
-        (f"{look.n:>{_LABEL - 2},}  ", "dim"), ("".join(cells), style), "  ", (values, "dim")
-    )
+    return Text.assemble((label, "dim"), ("".join(cells), style), "  ", (values, "dim"))

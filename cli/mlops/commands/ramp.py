@@ -84,7 +84,13 @@ def _render(out: Console, found: Ramped, dry_run: bool) -> None:
     if found.moved is not None:
         verb = "would serve" if dry_run else f"revision {found.revision} serves"
         out.print(f"{verb} [bold]{escape(summary(found.moved.spec))}[/]")
-    if found.outcome == "finished" and look is not None and look.decision == "done":
+    if found.again:
+        from mlops.monitoring.split_words import STAYS, WHERE_TO_LOOK
+
+        out.print(f"[yellow]hint:[/] {WHERE_TO_LOOK} {STAYS}", soft_wrap=False)
+        out.print("\nWhen it is mended, this begins the ramp again, without that evidence:")
+        next_steps(out, found.again)
+    elif found.outcome == "finished" and look is not None and look.decision == "done":
         next_steps(out, [f"mlops promote {found.name} --auto"])
     elif found.moved is not None and not dry_run:
         next_steps(out, [f"mlops history {found.name}"])
@@ -110,7 +116,7 @@ def _render_look(out: Console, look: RampLook) -> None:
     out.print(table)
     out.print(
         f"[dim]evidence for a rollback {min(look.evidence, 1e6):.3g} of {1 / look.alpha:.3g}, "
-        f"sample ratio p = {look.sample_ratio:.2g}[/]"
+        f"sample ratio p = {look.sample_ratio:.2g}, the smallest so far[/]"
     )
 
 

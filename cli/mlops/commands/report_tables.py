@@ -69,7 +69,10 @@ def rewards(found: Report) -> Table:
         what = f"mean: the sum of an arm's rewards, divided by that of its {per}"
     elif not found.sticky_by:
         what = ""
-    table = _table(units(found), "mean", "estimate (AIPW)", level, caption=what or None)
+    # The names of the field, and what they mean.
+    meaning = "estimate (AIPW): the mean if the arm had answered every request"
+    what = f"{meaning}; {what}" if what else meaning
+    table = _table(units(found), "mean", "estimate (AIPW)", level, caption=what)
     for arm in found.arms:
         interval = _range(arm.lower, arm.upper)
         table.add_row(
@@ -173,10 +176,11 @@ def silent(found: Report) -> Table:
 
     ends = found.silent[0]
     table = _table(
-        "answered", "Lee", "Manski",
-        caption="with those who do not answer: Lee if arms move answering one way, Manski whatever "
-        f"they earned from {_number(ends.lowest)} to {_number(ends.highest)}"
-        f"{'' if ends.declared else ', the extremes seen'}",
+        "answered", "answer anyway (Lee)", "worst case (Manski)",
+        caption="The difference if requests without feedback are counted. Worst case: they may "
+        f"have earned anything from {_number(ends.lowest)} to {_number(ends.highest)}"
+        f"{'' if ends.declared else ', the extremes seen'}. Answer anyway: requests that would "
+        "have feedback under either arm, if an arm only adds answers, or only removes some.",
         first="difference",
     )  # fmt: skip
     for each in found.silent:

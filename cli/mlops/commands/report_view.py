@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 from mlops.commands import report_tables as tables
 from mlops.commands.output import moment, next_steps, note
+from mlops.monitoring.methods import ASYMPTOTIC, BOUNDED, PLANNED
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from mlops.monitoring.paired import PairedReport
@@ -23,11 +26,21 @@ _STYLES = {
     "withheld": "red",
     "invalid": "red",
 }
+# What a method does, for readers who do not know its name.
+_IN_WORDS = {
+    BOUNDED: " By betting: a difference is left out of the interval once bets against it would "
+    "have won so much that chance is no explanation.",
+    ASYMPTOTIC: " Asymptotic: it relies on averages of many outcomes, and waits until an arm has "
+    "enough of them (the burn-in).",
+    PLANNED: " Most of the error probability is spent at the planned end, and little before.",
+}
+# From so many comparisons on, only the newest look at each is drawn.
+_SEVERAL = 3
 _TITLES = {
     "promote": "a better arm was found",
     "keep": "the baseline stays best",
-    "continue": "inconclusive, go on",
-    "invalid": "invalid",
+    "continue": "not decided yet",
+    "invalid": "the split of the traffic is broken",
     "withheld": "decided, and not to be acted on",
     "equal": "no difference worth having",
     "not-worse": "no loss worth having",
@@ -37,6 +50,8 @@ _TITLES = {
 def render_paired(out: Console, found: PairedReport) -> None:
     """Print the comparison on the same rows, as `--paired` shows it alone."""
     from rich.markup import escape
+
+    from mlops.monitoring.arm_lines import arm_lines
 
     out.print(
         f"[bold]{found.name}[/]  every arm on the same {found.rows:,} rows  "
@@ -52,11 +67,12 @@ def render_paired(out: Console, found: PairedReport) -> None:
             style = "green" if each.lower > 0 else "red" if each.upper < 0 else "yellow"
             out.print(
                 f"[{style}]{line} [{each.lower:+.4g}, {each.upper:+.4g}][/]  n = {each.n:,}, "
-                f"{100 * (1 - each.alpha):.4g} % CI at every look together"
+                f"{100 * (1 - each.alpha):.4g} % CI, however often you look"
             )
     for text in found.notes:
         out.print(f"[yellow]note: {escape(text)}[/]")
-    _render_verdict(out, found.verdict, found.decision_rule)
+    _render_verdict(out, found.verdict, lines=arm_lines(found.comparisons))
+    _render_method(out, found.verdict, "units", found.decision_rule)
     out.print(
         "[dim]This compares predictions on rows whose truth is known, not what people do when "
         "they get one or the other.[/]"
@@ -113,7 +129,7 @@ def render(out: Console, found: Report, html: str, url: str, *, has_data: bool) 
             out.print(html, markup=False, soft_wrap=True)
         return
 
-    from mlops.commands.forest_plot import forest
+    from mlops.monitoring.verdict_text import lines_of
 
     span = (
         f"{moment(found.first_ms)} to {moment(found.last_ms)}" if found.first_ms else "no traffic"
@@ -121,8 +137,12 @@ def render(out: Console, found: Report, html: str, url: str, *, has_data: bool) 
     revisions = ", ".join(str(number) for number in found.revisions)
     out.print(
         f"[bold]{found.name}[/]  revision {revisions}  reward {escape(found.reward)}\n"
-        f"[dim]{span}[/]"
+        f"[dim]{span}[/]\n"
     )
+    _render_verdict(
+        out, found.verdict, finished=found.finished is not None, lines=lines_of(found),
+        alone=not found.comparisons,
+    )  # fmt: skip
     shown = (
         tables.traffic(found),
         tables.rewards(found),
@@ -136,18 +156,12 @@ def render(out: Console, found: Report, html: str, url: str, *, has_data: bool) 
     if found.shadows:
         out.print()
         out.print(tables.shadows(found), soft_wrap=False)
-    for comparison, looks in zip(found.comparisons, found.looks, strict=True):
-        out.print(
-            f"\n[bold]{escape(comparison.arm)} minus {escape(comparison.baseline)}[/] mean reward, "
-            f"{100 * (1 - comparison.alpha):.4g} % CI at every look together",
-            soft_wrap=False,
-        )
-        for line in forest(looks, out.width):
-            out.print(line)
+    _render_development(out, found)
     if found.sample_ratio:
         state = "[red]mismatch[/]" if found.sample_ratio.mismatch else "[green]passed[/]"
         out.print(
-            f"\nsample ratio (SRM) check: {state} [dim]p = {found.sample_ratio.p_value:.3g}[/]"
+            f"\nsample ratio (SRM) check: {state} [dim]p = {found.sample_ratio.p_value:.3g}, the "
+            "smallest so far[/]"
         )
     if found.paired is not None:
         out.print()
@@ -158,6 +172,8 @@ def render(out: Console, found: Report, html: str, url: str, *, has_data: bool) 
     if found.segments:
         out.print()
         out.print(tables.segments(found), soft_wrap=False)
+    if found.silent or found.segments:
+        out.print()
     for gate in found.gates:
         colour = "dim" if gate.passed else "red"
         p = "" if gate.p_value is None else f" p = {gate.p_value:.3g}"
@@ -172,8 +188,35 @@ def render(out: Console, found: Report, html: str, url: str, *, has_data: bool) 
         )
     for text in found.notes:
         out.print(f"[yellow]note: {escape(text)}[/]", soft_wrap=False)
-    _render_verdict(out, found.verdict, found.decision_rule, finished=found.finished is not None)
+    if found.comparisons:
+        _render_method(out, found.verdict, tables.units(found), found.decision_rule)
+    _render_end(out, found)
     _render_next(out, found, url, has_data=has_data)
+
+
+def _render_development(out: Console, found: Report) -> None:
+    """Draw how the differences developed; of each of many what is known now, on one scale."""
+    from rich.markup import escape
+
+    from mlops.commands.forest_plot import forest, newest
+
+    pairs = list(zip(found.comparisons, found.looks, strict=True))
+    if not pairs:
+        return
+    level = f"{100 * (1 - pairs[0][0].alpha):.4g} % CI, however often you look"
+    if len(pairs) >= _SEVERAL:
+        base = escape(pairs[0][0].baseline)
+        out.print(f"\n[bold]mean reward minus that of {base}[/], {level}", soft_wrap=False)
+        for line in newest({c.arm: looks for c, looks in pairs}, out.width):
+            out.print(line)
+        return
+    for each, looks in pairs:
+        out.print(
+            f"\n[bold]{escape(each.arm)} minus {escape(each.baseline)}[/] mean reward, {level}",
+            soft_wrap=False,
+        )
+        for line in forest(looks, out.width):
+            out.print(line)
 
 
 def _render_next(out: Console, found: Report, url: str, *, has_data: bool) -> None:
@@ -200,27 +243,72 @@ def _render_next(out: Console, found: Report, url: str, *, has_data: bool) -> No
 
 
 def _render_verdict(
-    out: Console, verdict: Verdict, decision_rule: str, *, finished: bool = False
+    out: Console,
+    verdict: Verdict,
+    *,
+    finished: bool = False,
+    lines: Sequence[str] = (),
+    alone: bool = False,
 ) -> None:
+    """Say what was found, before all else.
+
+    Args:
+        out: Where to.
+        verdict: The verdict.
+        finished: Whether the experiment is over.
+        lines: One for each of several arms.
+        alone: Whether there is one arm only.
+    """
     from rich.markup import escape
     from rich.panel import Panel
 
-    from mlops.rewards.decisions import describe_rule
-
     title = "the experiment is over" if finished else _TITLES[verdict.decision]
+    title = "one arm" if alone and not finished else title
     winner = f": {escape(verdict.winner)}" if verdict.winner else ""
     head = f"finished[/], it was {verdict.decision}" if finished else f"{verdict.decision}[/]"
-    rule = f"; decision rule {decision_rule}: {describe_rule(decision_rule)}" * bool(decision_rule)
+    parts = [verdict.reason]
+    if lines:
+        what = f"Each against `{verdict.baseline}`" if verdict.baseline else "Each arm"
+        parts += ["", f"{what}, the leading one first, and how many more would decide:", *lines]
+    parts += [text for text in (verdict.weakest, *verdict.hints) if text]
     out.print(
         Panel(
-            f"{escape(verdict.reason)}\n[dim]n = {verdict.n:,}, false winner at most "
-            f"{verdict.alpha:.2g} however often you look\nmethod: {escape(verdict.method)}, "
-            f"because {escape(verdict.because)}{rule}[/]"
-            + "".join(f"\n{escape(text)}" for text in (verdict.weakest, *verdict.hints) if text),
+            "\n".join(escape(text) for text in parts),
             title=f"[bold]{head}{winner} ({title})",
             title_align="left",
             border_style="dim" if finished else _STYLES[verdict.decision],
             width=min(out.width, 100),
         ),
         soft_wrap=False,
+    )
+
+
+def _render_method(out: Console, verdict: Verdict, units: str, decision_rule: str) -> None:
+    """Say how sure the verdict is, and by which method, for those who want to know."""
+    from rich.markup import escape
+
+    from mlops.rewards.decisions import describe_rule
+
+    rule = f"; decision rule {decision_rule}: {describe_rule(decision_rule)}" * bool(decision_rule)
+    units = f"requests {units}" if units == "with reward" else units
+    out.print(
+        f"\n[dim]n = {verdict.n:,} {units}. Of tests between arms that are equal, at most "
+        f"{100 * verdict.alpha:.3g} % ever name a winner, however often you look.\n"
+        f"method: {escape(verdict.method)}, because {escape(verdict.because)}{rule}."
+        f"{_IN_WORDS.get(verdict.method, '')}[/]",
+        soft_wrap=False,
+    )
+
+
+def _render_end(out: Console, found: Report) -> None:
+    """Repeat the verdict in a line: the first lines of a long report are out of sight."""
+    verdict = found.verdict
+    if not found.comparisons or found.finished:
+        return
+    from rich.markup import escape
+
+    winner = f" {escape(verdict.winner)}" if verdict.winner else ""
+    out.print(
+        f"[bold {_STYLES[verdict.decision]}]{verdict.decision}{winner}[/]: "
+        f"{_TITLES[verdict.decision]}; the reason is at the top"
     )

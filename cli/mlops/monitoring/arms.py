@@ -127,7 +127,7 @@ def _estimate(
 ) -> tuple[float, float, float, str]:
     """Return estimate, bounds, and what the bounds still wait for."""
     if not evidence.arms.size:
-        return math.nan, -math.inf, math.inf, f"needs {MIN_OUTCOMES} more"
+        return math.nan, -math.inf, math.inf, f"needs {MIN_OUTCOMES} outcomes"
     found = arm_sequence(
         evidence.arms, evidence.rewards, evidence.propensities,
         arm=arm, importance=weight, alpha=alpha,
@@ -147,11 +147,11 @@ def _needs(opening: Opening | None) -> str:
         return ""
     outcomes, effective = float(opening.smallest()[-1]), float(opening.effective[-1])
     if outcomes < MIN_OUTCOMES:
-        return f"needs {MIN_OUTCOMES - outcomes:.0f} more"
+        return f"needs {MIN_OUTCOMES - outcomes:.0f} more outcomes"
     if effective <= 0:
         return "needs outcomes that differ"
     more = max(1, math.ceil(outcomes * (opening.least / effective - 1)))
-    return f"needs about {more:,} more"
+    return f"needs about {more:,} more outcomes"
 
 
 def _kurtosis(groups: Sequence[NDArray[np.float64]]) -> float:

@@ -11,6 +11,7 @@ from mlops.stats.sample_ratio import largest_evidence
 
 _HOUR_MS = 3_600_000
 _AT_ONCE = 1 << 20
+_ALL = slice(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,19 @@ class AskedCounts:
     def open(self) -> int:
         """Units whose feedback window is still open."""
         return self.n - int(self.closed.sum())
+
+    def split(
+        self, weights: NDArray[np.float64], rows: NDArray[np.bool_] | slice = _ALL
+    ) -> tuple[tuple[int, ...], tuple[float, ...]]:
+        """Return how many units each arm has, and how many it should have by the weights.
+
+        Args:
+            weights: Those of `Evidence`, (s, k).
+            rows: Which of its rows count; all by default.
+        """
+        counts = self.all[rows]
+        expected = (counts.sum(axis=1, keepdims=True) * weights[rows]).sum(axis=0)
+        return tuple(counts.sum(axis=0).tolist()), tuple(expected.tolist())
 
 
 def ends_of(times_ms: NDArray[np.int64]) -> tuple[int, int] | None:

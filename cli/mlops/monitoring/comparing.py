@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from mlops.monitoring.evidence import Evidence
 from mlops.monitoring.gates import Bounds
+from mlops.monitoring.methods import ASYMPTOTIC, BOUNDED, PLANNED
 from mlops.monitoring.missing_feedback import in_a_sentence, silent_report
-from mlops.monitoring.verdict import ASYMPTOTIC, BOUNDED, PLANNED, Comparison, Method
+from mlops.monitoring.verdict import Comparison, Method
 from mlops.stats.aipw import WARM_UP, overlap
 from mlops.stats.bounded import bounded_difference_sequence
 from mlops.stats.burn_in import MIN_OUTCOMES

@@ -356,4 +356,5 @@ def bounds_of(spec: DeploymentSpec, terms: Sequence[Terms]) -> Range | None:
     if len(known) < len(ranges):
         return None
     low, high = min(low for low, _ in known), max(high for _, high in known)
-    return within_floats(low), within_floats(high)
+    # A zero has no sign.
+    return within_floats(low) + 0.0, within_floats(high) + 0.0

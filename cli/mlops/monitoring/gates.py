@@ -133,7 +133,8 @@ def _feedback(evidence: Evidence, bounds: Sequence[Bounds]) -> Gate:
     if not found.differs:
         rests = [each for each in bounds if _rests_on_silence(evidence, each)]
         if not rests or evidence.spec.attribution.missing == LEFT_OUT:
-            return Gate("feedback", True, found.p_value, f"{shares}{over_time}")
+            p_value = None if np.isnan(found.rates).all() else found.p_value
+            return Gate("feedback", True, p_value, f"{shares}{over_time}")
         name = evidence.spec.arms[rests[0].candidate].name
         return Gate(
             "feedback",

@@ -142,7 +142,7 @@ def compare_paired(
     gate = _labels(rows, predictions, weights, baseline, feedback) if weights is not None else None
     verdict = decide(
         comparisons, method=_method(bounds), mismatch=False, mismatch_p=1.0, alpha=alpha,
-        n=units.shape[1], gates=[gate] if gate else [],
+        n=units.shape[1], gates=[gate] if gate else [], units="units",
     )  # fmt: skip
     return PairedReport(
         spec.name, spec.reward, len(rows), names, means, comparisons, verdict, notes,

@@ -43,6 +43,7 @@ from mlops.monitoring.guardrails import (
     guardrail_text,
     watch,
 )
+from mlops.monitoring.split_words import counts_text
 from mlops.spec.deployment import DeploymentSpec, from_dict
 from mlops.spec.ramp import ALL, Ramp
 from mlops.stats.sample_ratio import ALPHA as SAMPLE_RATIO_ALPHA
@@ -74,9 +75,11 @@ class RampLook:
         alpha: Probability of ever taking back a canary that is not worse.
         evidence: E-value against all guardrails being kept; it is rolled back from 1 / alpha on.
         guardrails: Each of them; `evidence` there is its share of that.
-        sample_ratio: Anytime-valid p-value of the test of the sample ratio.
+        sample_ratio: Anytime-valid p-value of the test of the sample ratio: the smallest so far.
         decision: What to do.
         reason: Why, as a sentence.
+        seen: Units of all steps of the baseline, and of the canary; empty where not known.
+        expected: How many that should be by the weights.
     """
 
     name: str
@@ -96,6 +99,8 @@ class RampLook:
     sample_ratio: float
     decision: Decision = "wait"
     reason: str = ""
+    seen: tuple[int, ...] = ()
+    expected: tuple[float, ...] = ()
 
 
 def look_at_ramp(journal: Journal, *, now_ms: int | None = None) -> RampLook:
@@ -121,6 +126,8 @@ def look_at_ramp(journal: Journal, *, now_ms: int | None = None) -> RampLook:
         for each, its in zip(reports, taken, strict=True)
     )
     rows = [number == revision for number, _ in evidence.epochs]
+    own = np.array([number in steps for number, _ in evidence.epochs], dtype=bool)
+    seen, expected = evidence.asked.split(evidence.weights, own)
     percent = 100 * canary.weight
     since_ms = steps[revision]
     found = RampLook(
@@ -139,6 +146,8 @@ def look_at_ramp(journal: Journal, *, now_ms: int | None = None) -> RampLook:
         evidence=_combined(shown),
         guardrails=shown,
         sample_ratio=latched_at(_mismatch(evidence, steps)).p_value,
+        seen=seen,
+        expected=expected,
     )
     return decide(found, ramp)
 
@@ -164,8 +173,9 @@ def decide(look: RampLook, ramp: Ramp) -> RampLook:
     if look.sample_ratio <= SAMPLE_RATIO_ALPHA:
         text = (
             "Traffic did not follow the weights (sample ratio mismatch), so that this evidence "
-            f"cannot be read: p = {look.sample_ratio:.2g}."
-        )
+            f"cannot be read: p = {look.sample_ratio:.2g}. "
+            + counts_text((look.baseline, look.canary), look.seen, look.expected)
+        ).rstrip()
         return replace(look, decision="withhold", reason=text)
     if broken and worst is not None:
         failed = next(each for each in states if each.state == "fails")

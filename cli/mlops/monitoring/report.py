@@ -27,8 +27,9 @@ from mlops.monitoring.quality import Window, over_time
 from mlops.monitoring.same_rows import Ask, ask_all, live_alpha
 from mlops.monitoring.segments import SegmentReport, segment_reports
 from mlops.monitoring.shadows import ShadowReport, shadow_reports
+from mlops.monitoring.split_words import STAYS, WHERE_TO_LOOK, begin_again, counts_text
 from mlops.monitoring.timing import duration_gate, effect_gate
-from mlops.monitoring.verdict import Comparison, Verdict, decide, withhold
+from mlops.monitoring.verdict import Comparison, Verdict, decide, leading, withhold
 from mlops.rewards import LARGEST, Range, reward_called
 from mlops.rewards.choosing import no_reward
 from mlops.rewards.exact import EXACT
@@ -45,14 +46,18 @@ class SampleRatioReport:
     """Whether traffic split as declared.
 
     Attributes:
-        p_value: Anytime-valid.
+        p_value: Anytime-valid: the smallest so far.
         mismatch: Whether it did not.
         alpha: Probability of a false alarm, ever.
+        seen: Units that each arm was drawn for.
+        expected: How many that should be by the probabilities in force.
     """
 
     p_value: float
     mismatch: bool
     alpha: float
+    seen: tuple[int, ...] = ()
+    expected: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +270,10 @@ def report_of(
         alpha=whole_alpha,
         n=evidence.arms.size,
         gates=gates,
+        units="units" if spec.sticky_by else "requests with a reward",
     )
+    if ratio is not None and ratio.mismatch:
+        verdict = _explained(verdict, ratio, evidence)
     stuck = _no_reward(evidence)
     if stuck and verdict.decision == "continue":
         verdict = replace(verdict, reason=f"{stuck[:1].upper()}{stuck[1:]}.")
@@ -319,7 +327,18 @@ def _sample_ratio(evidence: Evidence) -> SampleRatioReport | None:
     if len(evidence.spec.arms) < 2 or not asked.n:
         return None
     found = latched_at(asked.largest_evidence)
-    return SampleRatioReport(found.p_value, found.mismatch, found.alpha)
+    seen, expected = asked.split(evidence.weights)
+    return SampleRatioReport(found.p_value, found.mismatch, found.alpha, seen, expected)
+
+
+def _explained(verdict: Verdict, ratio: SampleRatioReport, evidence: Evidence) -> Verdict:
+    """Say by how much the split is off, where to look, and how to begin again."""
+    spec = evidence.spec
+    counts = counts_text([arm.name for arm in spec.arms], ratio.seen, ratio.expected)
+    again = begin_again(spec, spec.arms[evidence.base].name)
+    return replace(
+        verdict, reason=f"{verdict.reason} {counts}", hints=(WHERE_TO_LOOK, STAYS, again)
+    )
 
 
 def _notes(evidence: Evidence) -> tuple[str, ...]:
@@ -427,10 +446,7 @@ def _time_gates(
 
 def _nearest(comparisons: Sequence[Comparison]) -> str:
     """Name the arm that would be promoted, or is nearest to it; empty with one arm."""
-    better = [c for c in comparisons if c.lower > 0]
-    if better:
-        return max(better, key=lambda c: c.estimate).arm
-    return min(comparisons, key=lambda c: c.p_value).arm if comparisons else ""
+    return leading(comparisons).arm if comparisons else ""
 
 
 def _left_out(evidence: Evidence) -> list[str]:

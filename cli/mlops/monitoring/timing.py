@@ -44,10 +44,7 @@ def duration_gate(evidence: Evidence) -> Gate | None:
     days = float(seen.span_ms[1] - seen.span_ms[0]) / _DAY_MS
     if min_days == AUTO:
         if days <= 1:
-            text = (
-                f"The requests span {_span(days)}: the result is about that day, and other days "
-                "may differ."
-            )
+            text = f"The requests span {_span(days)}: other hours and days may differ."
             return Gate("duration", True, None, text)
         if days < _WEEK_DAYS and _rhythm(seen.hourly) == "none":
             text = f"The requests span {_span(days)}; traffic has no daily or weekly pattern."

@@ -15,6 +15,7 @@ play no part in it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -36,20 +37,6 @@ EXIT_CODES: dict[Decision, int] = {
 }
 #: And where the experiment is over: one model serves alone, and there is nothing to decide.
 FINISHED = 16
-
-ASYMPTOTIC = (
-    "anytime-valid asymptotic confidence sequence of the propensity-weighted difference"
-    " (Waudby-Smith et al. 2021, arXiv:2103.06476)"
-)
-BOUNDED = (
-    "anytime-valid confidence sequence of the propensity-weighted difference by betting, exact at"
-    " every sample size (Waudby-Smith, Ramdas 2024, arXiv:2010.09686)"
-)
-
-PLANNED = (
-    "alpha spending to a planned end (O'Brien-Fleming 1979, Lan-DeMets 1983, continuous looks) on"
-    " the propensity-weighted difference"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +104,7 @@ class Verdict:
         because: Why by that method.
         alpha: Probability of ever naming a false winner.
         n: Units with a reward.
-        arm: The arm whose comparison decided, or is nearest to it; None without one.
+        arm: The arm whose comparison decided; while none has, the leading one; None without any.
         baseline: What it is compared with.
         effect: Estimated difference of that comparison: arm minus baseline.
         lower: Its lower bound.
@@ -126,7 +113,7 @@ class Verdict:
         weakest: The assumption that it rests on most, in numbers; empty if undecided.
         likely: The effect, shrunken by what usually makes it too large when a test ends.
         withheld: The decision that a gate withholds; None if none does.
-        hints: What to do about the gates that do not hold.
+        hints: What to do about a broken split, or about the gates that do not hold.
     """
 
     decision: Decision
@@ -157,6 +144,7 @@ def decide(
     alpha: float,
     n: int,
     gates: Sequence[Gate] = (),
+    units: str = "units",
 ) -> Verdict:
     """Turn comparisons into a verdict.
 
@@ -168,8 +156,9 @@ def decide(
         alpha: Probability of ever naming a false winner, over all comparisons.
         n: Units with a reward.
         gates: What must hold for it.
+        units: What is counted, in the plural.
     """
-    verdict = _decide(comparisons, method, mismatch, mismatch_p, alpha, n)
+    verdict = _decide(comparisons, method, mismatch, mismatch_p, alpha, n, units)
     return withhold(verdict, gates)
 
 
@@ -196,6 +185,7 @@ def _decide(
     mismatch_p: float,
     alpha: float,
     n: int,
+    units: str,
 ) -> Verdict:
     def say(
         decision: Decision, reason: str, winner: str | None = None, by: Comparison | None = None
@@ -207,7 +197,7 @@ def _decide(
         return say(
             "invalid",
             "Sample ratio mismatch (SRM): traffic did not follow the weights, "
-            f"p = {mismatch_p:.2g}. Find out why before you compare anything.",
+            f"p = {mismatch_p:.2g}. Nothing here can be compared.",
         )
     if not comparisons:
         return say("continue", "There is one arm, so nothing to compare.")
@@ -235,9 +225,25 @@ def _decide(
     waiting = [c for c in comparisons if c.waiting_for]
     if waiting:
         return say("continue", f"Too early to tell: {waiting[0].waiting_for}.")
-    # Arms that are certainly worse are excluded; the others keep it open.
-    nearest = min((c for c in comparisons if c.upper >= 0), key=lambda c: c.p_value)
-    return say("continue", _undecided(nearest), by=nearest)
+    ahead = leading(comparisons)
+    return say("continue", _undecided(ahead, comparisons, units), by=ahead)
+
+
+def leading(comparisons: Sequence[Comparison]) -> Comparison:
+    """Return that of the arm that would be promoted, or is the best candidate for it so far.
+
+    Arms that are shown to be worse, or have no interval yet, lead only where all are so.
+    """
+
+    def rank(c: Comparison) -> tuple[bool, bool, float]:
+        known = math.isfinite(c.estimate)
+        return (
+            c.lower > 0,
+            known and not (c.worse or c.upper < 0),
+            c.estimate if known else -math.inf,
+        )
+
+    return max(comparisons, key=rank)
 
 
 def _with(verdict: Verdict, by: Comparison) -> Verdict:
@@ -255,28 +261,70 @@ def _with(verdict: Verdict, by: Comparison) -> Verdict:
     )
 
 
-def _undecided(nearest: Comparison) -> str:
-    reason = f"Not decided: {_interval(nearest)} contains 0."
-    if nearest.remaining:
-        reason += f" {forecast(nearest)}"
-    elif nearest.remaining is None:
+def _undecided(ahead: Comparison, comparisons: Sequence[Comparison], units: str) -> str:
+    if len(comparisons) < 2:
+        reason = f"Not decided: {_interval(ahead)} contains 0."
+    elif ahead.estimate > 0:
+        reason = f"Not decided: `{ahead.arm}` leads, and {_interval(ahead)} contains 0."
+    else:
+        reason = (
+            f"Not decided: no arm is ahead of `{ahead.baseline}`. The nearest is `{ahead.arm}`: "
+            f"{_interval(ahead)} contains 0."
+        )
+    if ahead.remaining:
+        reason += f" {forecast(ahead, units)}"
+    elif ahead.remaining is None:
         reason += " The arms may be as good as equal."
+        if ahead.remaining_range and ahead.remaining_range[0]:
+            reason += f" {forecast(ahead, units)}"
+    others = [c for c in comparisons if c is not ahead]
+    shown = [f"`{c.arm}`" for c in others if c.worse or c.upper < 0]
+    likely = [f"`{c.arm}`" for c in others if is_likely(c) and c.estimate < 0]
+    if shown:
+        reason += f" Worse than `{ahead.baseline}`: {', '.join(shown)}."
+    if likely:
+        reason += f" Likely to be shown worse: {', '.join(likely)}."
     return reason
 
 
-def forecast(c: Comparison, unit: str = "") -> str:
-    """Say how many more units a decision is likely to take, as a sentence."""
-    unit = f" {unit}s" if unit else ""
+def is_likely(c: Comparison) -> bool:
+    """Whether an open comparison is likely to be decided the way that its estimate points."""
+    is_open = c.lower <= 0 <= c.upper and not c.worse
+    return is_open and c.remaining_range is not None and c.remaining_range[1] is not None
+
+
+def forecast(c: Comparison, units: str = "") -> str:
+    """Say how many more units a decision takes, as a sentence.
+
+    First the number to plan with, which takes the estimate for the truth, then its range.
+    """
+    units = f" {units}" if units else ""
+    about = "" if c.remaining is None else f"about {rounded(c.remaining)}"
     if c.remaining_range is None:
-        return f"If the estimate is right, about {c.remaining:,} more{unit} will decide."
+        return f"If the estimate is right, {about} more{units} will decide."
     fewest, most = c.remaining_range
-    if most is None and not fewest:
-        return f"How many more{unit or ' units'} it takes cannot be said yet."
+    if most is None and not (fewest or about):
+        return f"How many more{units or ' units'} it takes cannot be said yet."
+    if not about:
+        return f"It takes at least {fewest:,} more{units}, possibly far more."
     if most is None:
-        return f"It takes at least {fewest:,} more{unit}, possibly far more."
-    if not fewest:
-        return f"Up to {most:,} more{unit} are likely to decide."
-    return f"Between {fewest:,} and {most:,} more{unit} are likely to decide."
+        span = f"it takes at least {fewest:,}" if fewest else "it may take far fewer"
+        span += ", possibly far more"
+    elif fewest:
+        span = f"between {fewest:,} and {most:,} are likely"
+    else:
+        span = f"up to {most:,} are likely"
+    return f"If the estimate is right, {about} more{units} will decide; {span}."
+
+
+def rounded(n: int) -> str:
+    """Write a number to plan with, which is not known to more than two digits.
+
+    >>> rounded(9_872), rounded(41), rounded(107_150)
+    ('9,900', '41', '110,000')
+    """
+    size = 10 ** max(len(str(n)) - 2, 0)
+    return f"{round(n / size) * size:,}"
 
 
 def _interval(c: Comparison) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from mlops.monitoring.arm_lines import arm_lines
 from mlops.monitoring.evidence import Finished
 from mlops.monitoring.figures import number, per_cent
 from mlops.monitoring.gates import Gate
 from mlops.monitoring.report import Report
+from mlops.monitoring.split_words import STAYS, WHERE_TO_LOOK, counts_text
 from mlops.monitoring.verdict import Comparison, forecast
 from mlops.rewards import reward_called
 from mlops.rewards.sending import can_replay, feedback_commands
@@ -28,6 +30,7 @@ class Words:
         then: What to do next.
         command: A command that does it; empty if there is none.
         about: The comparison that decided, or is nearest to deciding; None if there is none yet.
+        arms: With several comparisons a line for each, the leading arm first.
     """
 
     headline: str
@@ -36,6 +39,7 @@ class Words:
     then: str
     command: str
     about: Comparison | None = None
+    arms: tuple[str, ...] = ()
 
 
 def in_words(report: Report, unit: str = "request") -> Words:
@@ -47,7 +51,15 @@ def in_words(report: Report, unit: str = "request") -> Words:
     """
     if report.finished is not None:
         return _over(report, report.finished, unit)
-    return _WORDS_OF.get(report.verdict.decision, _continue)(report, unit)
+    words = _WORDS_OF.get(report.verdict.decision, _continue)(report, unit)
+    return replace(words, arms=lines_of(report))
+
+
+def lines_of(report: Report) -> tuple[str, ...]:
+    """Say of each of several arms how it compares; none where that cannot be read, or is over."""
+    if report.finished is not None or report.verdict.decision == "invalid":
+        return ()
+    return arm_lines(_compared(report))
 
 
 def reward_in_words(reward: str) -> str:
@@ -158,14 +170,16 @@ def _over(report: Report, finished: Finished, unit: str) -> Words:
 
 
 def _invalid(report: Report, unit: str) -> Words:
+    ratio = report.sample_ratio
+    names = [arm.name for arm in report.arms]
+    counts = f" {counts_text(names, ratio.seen, ratio.expected)}" if ratio else ""
     return Words(
         "Do not compare: the split is broken",
         "Sample ratio mismatch (SRM): whatever differs between the arms may come from "
-        "who was sent to them, and no comparison below can be trusted.",
+        f"who was sent to them, and no comparison below can be trusted.{counts}",
         f"A correct split would ever look like this in at most "
-        f"{per_cent(report.sample_ratio.alpha)} of tests." if report.sample_ratio else "",
-        "Find out what happens between the draw and the journal: retries, clients that choose "
-        "their arm, decisions that were shed, several writers.",
+        f"{per_cent(ratio.alpha)} of tests." if ratio else "",
+        f"{WHERE_TO_LOOK} {STAYS}",
         "",
     )  # fmt: skip
 
@@ -252,8 +266,12 @@ def _nothing_yet(report: Report, unit: str) -> Words:
 
 def _outlook(nearest: Comparison, unit: str) -> str:
     if nearest.remaining:
-        return f" {forecast(nearest, unit)}"
-    return " The arms may be as good as equal." if nearest.remaining is None else ""
+        return f" {forecast(nearest, f'{unit}s')}"
+    if nearest.remaining is not None:
+        return ""
+    least = nearest.remaining_range is not None and nearest.remaining_range[0]
+    text = " The arms may be as good as equal."
+    return f"{text} {forecast(nearest, f'{unit}s')}" if least else text
 
 
 def _gain(report: Report, effect: float, than: str, unit: str) -> str:

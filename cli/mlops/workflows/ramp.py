@@ -13,6 +13,7 @@ from mlops.deployment.targets.contract import Say
 from mlops.errors import ConflictError, NotFoundError
 from mlops.monitoring.json_records import finite
 from mlops.monitoring.ramp import Decision, RampLook, look_at_ramp
+from mlops.monitoring.split_words import ramp_again
 from mlops.registry import open_registry
 from mlops.registry.ledger import Entry, Intent, Ledger
 from mlops.settings import Settings
@@ -50,6 +51,7 @@ class Ramped:
         revision: Revision that is live now.
         look: What was seen; None where the ramp had ended before, or nothing runs.
         moved: The change that was made, or would be; None for none.
+        again: Where it is withheld, the commands that begin it again once the split is mended.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Ramped:
     revision: int
     look: RampLook | None
     moved: Moved | None
+    again: tuple[str, ...] = ()
 
 
 def ramp(
@@ -105,6 +108,8 @@ def ramp(
     say("Looking at the guardrails")
     look = _look(settings, found, live, remote)
     result = Ramped(look.name, _OUTCOMES[look.decision], look.reason, live.number, look, moved=None)
+    if look.decision == "withhold" and live.intent.spec.ramp is not None:
+        return replace(result, again=ramp_again(live.intent.spec, live.intent.spec.ramp))
     intent = _intent(settings, look, live)
     if intent is None:
         return result
