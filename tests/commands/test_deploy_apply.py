@@ -145,9 +145,13 @@ def test_the_life_of_a_deployment(cluster_shop: Shop, namespace: Namespace) -> N
 
 def test_a_dry_run_before_anything_was_deployed(cluster_shop: Shop, namespace: Namespace) -> None:
     assert cluster_shop.ledger.numbers() == []
+    cluster_shop.where.folder.mkdir(parents=True, exist_ok=True)
+    cluster_shop.where.keys.write_text("{}")
     files = fingerprint(cluster_shop.folder)
     dry = cluster_shop.ok(*APPLY, "--dry-run")
     assert "+kind: Deployment" in dry.out
+    secret = f"kubectl create secret generic wine-keys -n {namespace.name} --from-file=keys.json="
+    assert secret in dry.err
     assert fingerprint(cluster_shop.folder) == files
     assert namespace.names(APPS, "deployments") == []
     assert "wine-mlops" not in namespace.names("/api/v1", "secrets")

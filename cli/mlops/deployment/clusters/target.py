@@ -33,8 +33,9 @@ from mlops.deployment.manifest_files import RenderedFile, apply_command
 from mlops.deployment.manifests import render_checked, render_options
 from mlops.deployment.request import DeployRequest
 from mlops.deployment.spec_making import kept_lines
-from mlops.deployment.targets import Rendered, RenderOptions, RenderTarget
+from mlops.deployment.targets import Rendered, RenderOptions, RenderTarget, platform_of
 from mlops.deployment.targets.contract import CLUSTER, FILES, Again, How, OptionGroup, Talk
+from mlops.deployment.targets.kubernetes import keys_command
 from mlops.errors import ConflictError
 from mlops.registry.ledger import Entry, Intent
 from mlops.settings.needs import RolloutSettings
@@ -121,6 +122,12 @@ class ClusterTarget(FilesTarget):
         cluster = connect(own.kubeconfig, own.context, own.namespace)
         options = _in_namespace(render_options(settings), cluster)
         spec, options, notes = gather(self, wanted, options, talk.say)
+        if platform_of(self.name).own_server or options.cluster.router:
+            # Applying makes the Secret of the request ids, and leaves that of the keys as it is.
+            notes += [
+                f"Keys of `mlops keys create` count in the pods once this has run: `{command}`"
+                for command in keys_command(spec, options)
+            ]
         prepared = prepare(
             *(settings, cluster, self.name, spec, options),
             wait=how.wait,

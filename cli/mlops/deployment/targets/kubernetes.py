@@ -477,16 +477,22 @@ def secrets(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
             f"--from-file=request-id-key={key}"
             f"{'' if own.insecure_no_auth else more}"
         )
-    if options.keys_file and not own.keys_secret:
-        yield (
-            f"kubectl create secret generic {spec.name}-keys{namespace} "
-            f"--from-file=keys.json={shlex.quote(options.keys_file)} "
-            "--dry-run=client -o yaml | kubectl apply -f -"
-        )
+    yield from keys_command(spec, options)
     if options.postgresql and not own.journal_secret:
         yield (
             f"kubectl create secret generic {spec.name}-journal{namespace} "
             "--from-file=url=/dev/stdin  # then type the PostgreSQL URL and Ctrl-D"
+        )
+
+
+def keys_command(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
+    """Yield how to give the pods the API keys of this machine, if there are any."""
+    if options.keys_file and not options.kubernetes.keys_secret:
+        namespace = f" -n {options.cluster.namespace}" if options.cluster.namespace else ""
+        yield (
+            f"kubectl create secret generic {spec.name}-keys{namespace} "
+            f"--from-file=keys.json={shlex.quote(options.keys_file)} "
+            "--dry-run=client -o yaml | kubectl apply -f -"
         )
 
 
