@@ -297,6 +297,8 @@ def test_a_spec_file_names_the_decision_rule(settings: Settings, tmp_path: Path)
     file.write_text(text % "threshold=0.040")
     request = replace(read_request(settings, file=file), costs=costs)
     assert make_spec(settings, request).decision_rule == "threshold=0.04"
+    with pytest.raises(InvalidInputError, match="for two classes, and the cost matrix names 3"):
+        make_spec(settings, replace(request, costs=(*costs, ("2", "1", 1.0))))
     file.write_text(text % "min-cost")
     request = replace(read_request(settings, file=file), costs=(*costs, ("1", "1", 0.0)))
     with pytest.raises(InvalidInputError, match="`1` -> `0`"):

@@ -15,7 +15,7 @@ from mlops.registry import resolve_all
 from mlops.registry.answers import read_input_names
 from mlops.rewards import REWARDS, Terms
 from mlops.rewards.cost import COST
-from mlops.rewards.decisions import MIN_COST, missing_costs, read_rule
+from mlops.rewards.decisions import MIN_COST, MOST_LIKELY, missing_costs, read_rule
 from mlops.rewards.guardrails import check_guardrails
 from mlops.rewards.own import load_reward
 from mlops.runtimes import AUTO, RUNTIMES
@@ -110,6 +110,13 @@ def _decision_rule(settings: RolloutSettings, request: DeployRequest) -> str:
         rule = read_rule(request.decision_rule)
     except ValueError as error:
         raise InvalidInputError(f"The decision rule `{request.decision_rule}` {error}.") from None
+    labels = {label for truth, prediction, _ in request.costs for label in (truth, prediction)}
+    if rule not in ("", MOST_LIKELY, MIN_COST) and len(labels) > 2:
+        raise InvalidInputError(
+            f"The decision rule `{rule}` is for two classes, and the cost matrix names "
+            f"{len(labels)}.",
+            hint=f"`{MIN_COST}` takes the class of least expected cost of any number.",
+        )
     missing = missing_costs(Terms.of(costs=request.costs).costs) if rule == MIN_COST else []
     if missing:
         named = ", ".join(f"`{truth}` -> `{other}`" for truth, other in missing[:5])
