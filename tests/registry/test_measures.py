@@ -19,6 +19,7 @@ from mlops.protocols.predictions import rows_of
 from mlops.registry.class_probabilities import Answered
 from mlops.registry.gate import CompareRequest, run_gate
 from mlops.registry.measures import measure_all
+from mlops.rewards.base import Terms
 from mlops.runtimes.pyfunc import as_prediction
 from mlops.settings import load_settings
 
@@ -111,13 +112,25 @@ def test_costs_are_those_of_the_reward() -> None:
     costs = (("good", "bad", 2.0), ("bad", "good", 50.0))
     names = np.array(["good", "bad"])
     labels = names[probabilities.argmax(axis=1)]
-    of_labels, of_probabilities = measure_all(
-        names[truth], [_answered(labels), _answered(probabilities, ("good", "bad"))], costs
-    ).metrics
+    # The second model has its classes in the other order.
+    models = [
+        _answered(labels),
+        _answered(probabilities, ("good", "bad")),
+        _answered(probabilities[:, ::-1], ("bad", "good")),
+    ]
+    found = measure_all(names[truth], models, Terms.of(costs=costs))
+    of_labels, of_probabilities, reversed_ = found.metrics
+    note = "`cost`: of probabilities the most likely class is the prediction"
+    assert found.notes == (f"{note} (`[feedback] decision_rule`)",)
+    assert reversed_ == pytest.approx(of_probabilities)
     wrong = [{"good": 2.0, "bad": 50.0}[t] * (t != p) for t, p in zip(names[truth], labels)]  # noqa: B905
     assert of_labels["cost"] == pytest.approx(np.mean(wrong))
     assert of_probabilities["cost"] == pytest.approx(np.mean(wrong))
-    found = measure_all(names[truth], [_answered(labels)], (("good", "bad", 2.0),))
+    cheapest = measure_all(names[truth], models[1:], Terms.of(costs=costs, rule="min-cost")).metrics
+    bad = probabilities[:, 1] * 50 > probabilities[:, 0] * 2
+    expected = np.mean(np.where(truth == 1, 50.0 * ~bad, 2.0 * bad))
+    assert [each["cost"] for each in cheapest] == pytest.approx([expected, expected])
+    found = measure_all(names[truth], models[:1], Terms.of(costs=costs[:1]))
     assert "cost" not in found.metrics[0]
     assert found.missing["cost"] == (
         "`m/1` has no cost: the truth is none of those that the cost matrix names."

@@ -18,6 +18,7 @@ from mlops.registry.class_probabilities import Answered
 from mlops.registry.fetching import fetched
 from mlops.registry.measures import measure_all
 from mlops.registry.trust import check_trusted
+from mlops.rewards.base import NO_TERMS, Terms
 from mlops.runtimes.classes import read_classes
 from mlops.runtimes.pyfunc import as_prediction
 from mlops.tables.fit import check
@@ -58,7 +59,7 @@ def evaluate(
     versions: Sequence[ModelVersion],
     data: Path,
     target: str,
-    costs: Sequence[tuple[str, str, float]] = (),
+    terms: Terms = NO_TERMS,
 ) -> Evaluation:
     """Have every model predict the rows of a file.
 
@@ -67,7 +68,7 @@ def evaluate(
         versions: The models; loading one runs its code.
         data: CSV or Parquet file.
         target: Column with the truth.
-        costs: As (truth, prediction, cost); empty if they are not known.
+        terms: Costs, if they are known, and the rule by which probabilities have one.
 
     Raises:
         NotFoundError: There is no such file.
@@ -77,7 +78,7 @@ def evaluate(
     """
     truth, known = _truth(data, target)
     answered = [_predict(settings, each, data, target, known) for each in versions]
-    found = measure_all(truth, answered, costs, target)
+    found = measure_all(truth, answered, terms, target)
     return Evaluation(data, target, len(truth), found.metrics, found.notes, found.missing)
 
 

@@ -18,6 +18,7 @@ from mlops.registry.evaluation import Evaluation, evaluate
 from mlops.registry.faults import mlflow_errors
 from mlops.registry.refs import look_up_model, newest_of, resolve
 from mlops.registry.thresholds import Judgement, judge, parse_limit
+from mlops.rewards.base import Terms
 from mlops.spec.refs import parse_ref
 
 if TYPE_CHECKING:
@@ -161,7 +162,8 @@ def _evaluate(
     target = request.target or settings.feedback.truth_column
     if not target:
         raise UsageError(f"Which column of `{data}` is the truth?", hint="`--target COLUMN`")
-    return evaluate(settings, versions, data, target, settings.feedback.costs)
+    terms = Terms.of(costs=settings.feedback.costs, rule=settings.feedback.decision_rule)
+    return evaluate(settings, versions, data, target, terms)
 
 
 def _judge(

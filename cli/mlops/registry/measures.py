@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +27,10 @@ from mlops.registry.class_probabilities import (
     listed,
     read_probabilities,
 )
-from mlops.rewards.base import Answer, Terms, Value
+from mlops.rewards.base import NO_TERMS, Answer, Terms, Value
 from mlops.rewards.brier import BRIER
 from mlops.rewards.cost import COST
+from mlops.rewards.decisions import describe_rule
 from mlops.rewards.kinds import is_single, same
 from mlops.rewards.log_loss import LOG_LOSS
 from mlops.rewards.probabilities import label_of
@@ -57,7 +58,7 @@ class Measured:
 def measure_all(
     truth: NDArray[Any],
     answered: Sequence[Answered],
-    costs: Sequence[tuple[str, str, float]] = (),
+    terms: Terms = NO_TERMS,
     target: str = "target",
 ) -> Measured:
     """Measure every model by every metric that fits; what all of them have can be compared.
@@ -65,7 +66,7 @@ def measure_all(
     Args:
         truth: (n,) true values.
         answered: The models.
-        costs: As (truth, prediction, cost); empty if they are not known.
+        terms: Costs, if they are known, and the rule by which probabilities have one.
         target: Name of the column with the truth, for messages.
 
     Raises:
@@ -75,18 +76,15 @@ def measure_all(
     given = [read_probabilities(each, truths, target) for each in answered]
     classes = _union([*(each.classes for each in given if each), truths]) if any(given) else []
     labels = _as_classes(truths, classes)
-    terms = Terms.of(classes, costs)
     metrics, notes = [], []
-    missing = {} if costs else {"cost": "It needs `[feedback] costs` of the project file."}
+    missing = {} if terms.costs else {"cost": "It needs `[feedback] costs` of the project file."}
     for model, own in zip(answered, given, strict=True):
         found: dict[str, float] = {}
-        answers: Sequence[Answer] = model.rows
-        if all(map(is_single, answers)):
-            found |= measure(truth, _array(answers))
+        if all(map(is_single, model.rows)):
+            found |= measure(truth, _array(model.rows))
         if own is not None:
             notes += _unknown(model.label, own, labels, target)
-            answers = own.over(classes)
-            found |= measure_probabilities(labels, answers, terms)
+            found |= measure_probabilities(labels, own.over(classes), classes)
         if not found:
             raise InvalidInputError(
                 f"`{model.label}` answers numbers, which cannot be compared with `{target}`: "
@@ -94,15 +92,15 @@ def measure_all(
                 hint="If they are probabilities, it has to tell its classes: by `classes_`, or by "
                 "answering a table with a column per class.",
             )
-        if costs and "accuracy" in found:
+        if terms.costs and "accuracy" in found:
             try:
-                found["cost"] = -fmean(
-                    COST(row, label, terms) for row, label in zip(answers, labels, strict=True)
-                )
+                found["cost"] = _mean_cost(model, own, labels, terms)
             except ValueError as error:
                 missing["cost"] = f"`{model.label}` has no cost: {error}."
         metrics.append(found)
-    if costs:
+    if terms.costs:
+        if any(given):
+            notes.append(f"`cost`: {describe_rule(terms.rule)} (`[feedback] decision_rule`)")
         notes += [text.removesuffix(".") for text in missing.values()]
     return Measured(tuple(metrics), tuple(notes), missing)
 
@@ -132,15 +130,16 @@ def measure(truth: NDArray[Any], predicted: NDArray[Any]) -> dict[str, float]:
 
 
 def measure_probabilities(
-    labels: Sequence[Value], rows: Sequence[Sequence[float]], terms: Terms
+    labels: Sequence[Value], rows: Sequence[Sequence[float]], classes: Sequence[Value]
 ) -> dict[str, float]:
     """Return every metric of probabilities.
 
     Args:
-        labels: (n,) true classes, as the terms have them.
+        labels: (n,) true classes, each one of `classes`.
         rows: (n, k) probabilities.
-        terms: The k classes.
+        classes: The k classes.
     """
+    terms = Terms(tuple(classes))
     if any(math.isnan(p) for row in rows for p in row):
         # As where a number is not one: it is infinitely wrong.
         return dict.fromkeys(("log_loss", "brier", "auc", "accuracy", "f1_macro"), math.nan)
@@ -152,7 +151,7 @@ def measure_probabilities(
     }
     areas = [
         area_under_roc([row[at] for row in rows], [label == name for label in labels])
-        for at, name in enumerate(terms.classes)
+        for at, name in enumerate(classes)
     ]
     known = [area for area in areas if area is not None]
     if known:
@@ -169,6 +168,23 @@ def _of_labels(truths: Sequence[Value], predicted: Sequence[Value]) -> dict[str,
         "accuracy": float(metrics.accuracy_score(one, other)),
         "f1_macro": float(metrics.f1_score(one, other, average="macro", zero_division=0)),
     }
+
+
+def _mean_cost(
+    model: Answered, own: Probabilities | None, labels: Sequence[Value], terms: Terms
+) -> float:
+    """Return the mean cost, by the model's own order of classes, as when it is served.
+
+    Raises:
+        ValueError: Some row has none.
+    """
+    rows: Sequence[Answer | None] = model.rows
+    if own is not None:
+        rows, terms = own.rows, replace(terms, classes=own.classes)
+        if None in rows:
+            return math.nan
+    # Not minus the mean: it may be 0, which is not -0.
+    return 0.0 - fmean(COST(row, label, terms) for row, label in zip(rows, labels, strict=True))
 
 
 def _union(groups: Sequence[Sequence[Value]]) -> list[Value]:
