@@ -178,7 +178,7 @@ def test_a_stream(shop: Shop) -> None:
     why = "this request id was not made by this deployment"
     forged = {"status": "forged", "fate": "forged"}
     assert said.document["problems"] == [{"line": 7, **forged, "error": why}]
-    assert "1 outcomes were refused" in said.err
+    assert "1 outcome was refused" in said.err
     alone = shop.run("feedback", "--data", "-", "--json", stdin=f"\n{json.dumps(lines[3])}\n")
     assert alone.code == 3
     assert alone.document["problems"] == [{"line": 2, **forged, "error": why}]

@@ -29,6 +29,7 @@ def test_an_outcome_meets_its_decision(journal: Journal) -> None:
     journal.append([decision(1, predictions=[2.5])], [])
     (stored,) = journal.append([], [outcome(1, truth=3.0)])
     assert (stored.fate, stored.prediction) == (Fate.ACCEPTED, 2.5)
+    assert stored.decided_ms == T0 + 1
     # The only row of a request and the whole of it are one.
     assert stored.outcome == outcome(1, row=0, truth=3.0)
     again = [outcome(1, truth=3.0), outcome(1, row=0, truth=3.0), outcome(1, truth=4.0)]

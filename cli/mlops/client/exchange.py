@@ -245,6 +245,7 @@ def _result(document: Any, indices: Sequence[int]) -> FeedbackResult:  # noqa: A
                 for each in document.get("problems", ())
             ),
             tuple(map(str, document.get("warnings", ()))),
+            int(document.get("after_window", 0)),
         )
     except (LookupError, TypeError, ValueError) as error:
         raise RemoteError(f"The answer to feedback is not one: {document}.") from error

@@ -72,12 +72,15 @@ class Sent:
         problems: Those that were not stored, by line; of each batch the first thousand.
         warnings: What the server warns of, each thing once; the first twenty.
         unknown_labels: How many truths are no class of the models, and count as wrong answers.
+        after_window: How many were stored and do not count, since they came after their feedback
+            window.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
     warnings: dict[str, None] = field(default_factory=dict)
     unknown_labels: int = 0
+    after_window: int = 0
 
 
 def refused(counts: Mapping[str, int]) -> int:
@@ -142,6 +145,7 @@ def _post(connection: Connection, batch: _Batch, sent: Sent) -> None:
     )
     sent.counts += Counter(answer["counts"])
     sent.unknown_labels += answer.get("unknown_labels", 0)
+    sent.after_window += answer.get("after_window", 0)
     for text in answer.get("warnings", ()):
         # Each of a million labels may be misspelt in its own way.
         if len(sent.warnings) < _MAX_WARNINGS:

@@ -91,12 +91,15 @@ class FeedbackResult:
     Attributes:
         counts: Outcomes by status: `accepted`, `unmatched`, `duplicate`, `late`, or why refused.
         refused: The first of those that were not stored, of each request a thousand.
-        warnings: Why labels have no reward.
+        warnings: Why labels have no reward, or outcomes do not count.
+        after_window: How many were stored and do not count, since they came after their feedback
+            window.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict)
     refused: tuple[Refused, ...] = ()
     warnings: tuple[str, ...] = ()
+    after_window: int = 0
 
     def __add__(self, other: FeedbackResult) -> FeedbackResult:
         names = [*self.counts, *(name for name in other.counts if name not in self.counts)]
@@ -104,4 +107,5 @@ class FeedbackResult:
             {name: self.counts.get(name, 0) + other.counts.get(name, 0) for name in names},
             self.refused + other.refused,
             tuple(dict.fromkeys(self.warnings + other.warnings)),
+            self.after_window + other.after_window,
         )

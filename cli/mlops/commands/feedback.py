@@ -340,12 +340,14 @@ def _send_stream(
         "problems": plain(sent.problems),
         "warnings": list(sent.warnings),
         "unknown_labels": sent.unknown_labels,
+        "after_window": sent.after_window,
     }
     if sent.unknown_labels > 1:
         _warn(f"{sent.unknown_labels:,} labels are none of the classes of the models:")
     for text in sent.warnings:
         _warn(text)
-    show(document, as_json=as_json, render=lambda out: _render_counts(out, sent.counts))
+    late = sent.after_window
+    show(document, as_json=as_json, render=lambda out: _render_counts(out, sent.counts, late))
     for problem in sent.problems[:_SHOWN]:
         note(f"[red]line {problem.line}:[/] {problem.status}: {escape(problem.error)}")
     if len(sent.problems) > _SHOWN:
@@ -358,7 +360,9 @@ def _end(counts: Mapping[str, int]) -> None:
     from mlops.client.outcomes import refused
 
     if refused(counts):
-        note(f"[bold red]error:[/] {refused(counts):,} outcomes were refused and not stored.")
+        number = refused(counts)
+        were = "1 outcome was" if number == 1 else f"{number:,} outcomes were"
+        note(f"[bold red]error:[/] {were} refused and not stored.")
         raise typer.Exit(InvalidInputError.exit_code)
 
 
@@ -385,19 +389,23 @@ def _render_played(out: Console, played: ReplayResult) -> None:
     next_steps(out, [f"mlops report {played.deployment}"] if played.deployment else [])
 
 
-def _render_counts(out: Console, counts: Mapping[str, int]) -> None:
+def _render_counts(out: Console, counts: Mapping[str, int], after_window: int = 0) -> None:
     # The words of `--json` and of the documentation, which explains them.
     words = [f"{fate} {count:,}" for fate, count in sorted(counts.items())]
     out.print("feedback: " + (", ".join(words) or "none"))
+    if after_window:
+        who = "1 of them does" if after_window == 1 else f"{after_window:,} of them do"
+        out.print(f"[yellow]{who} not count:[/] after the feedback window")
 
 
 def _render_one(out: Console, answer: Mapping[str, Any]) -> None:
-    outcome = answer.get("outcome")
+    outcome, after_window = answer.get("outcome"), answer.get("after_window", 0)
     if outcome is None:
         # Several values, or a refusal: there is no one arm to name.
-        _render_counts(out, answer["counts"])
+        _render_counts(out, answer["counts"], after_window)
         return
     late = ", late" if outcome.get("late") else ""
+    late += ", [yellow]does not count:[/] after the feedback window" if after_window else ""
     out.print(
         f"{outcome.get('fate')}: arm [bold]{outcome.get('arm')}[/], "
         f"revision {outcome.get('revision')}{late}"

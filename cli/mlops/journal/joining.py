@@ -148,7 +148,8 @@ def _join(
     prediction = _prediction(decision, outcome.row, predictions)
     fits = is_single(outcome.truth) or prediction is None or pairs_of(prediction, outcome.truth)
     fate = Fate.ACCEPTED if fits else Fate.MISFIT
-    return StoredOutcome(fate, outcome, prediction, single, n_rows=n_rows)
+    decided_ms = int(decision.time_ms)
+    return StoredOutcome(fate, outcome, prediction, single, n_rows=n_rows, decided_ms=decided_ms)
 
 
 def _whole_requests(connection: Connection, nonces: set[bytes]) -> set[bytes | None]:

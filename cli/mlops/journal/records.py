@@ -203,6 +203,7 @@ class StoredOutcome:
             it is then stored as about row 0.
         ordinal: 0 for the first outcome of its row, else how many were stored before it.
         n_rows: Rows of its request; 0 if unknown.
+        decided_ms: When its arm was drawn; None if its decision is not known.
         id_taken: Whether it is a conflict because its `outcome_id` is that of another outcome.
     """
 
@@ -212,6 +213,7 @@ class StoredOutcome:
     single_row: bool = False
     ordinal: int = 0
     n_rows: int = 0
+    decided_ms: int | None = None
     id_taken: bool = False
 
 

@@ -354,27 +354,39 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
     if evidence.capped and evidence.bounds:
         low, high = evidence.bounds
         notes.append(
-            f"{evidence.capped:,} outcomes have a reward outside the range {low:g} to {high:g} and "
-            "count as its nearest end: the verdict speaks of rewards so capped."
+            f"{_outcomes(evidence.capped, 'has', 'have')} a reward outside the range {low:g} to "
+            f"{high:g} and {'counts' if evidence.capped == 1 else 'count'} as its nearest end: the "
+            "verdict speaks of rewards so capped."
         )
     if evidence.extreme and not evidence.bounds:
         notes.append(
-            f"{evidence.extreme:,} outcomes have a reward of {LARGEST:g} or more in size and count "
-            "as that; `mlops journal void` leaves such outcomes out."
+            f"{_outcomes(evidence.extreme, 'has', 'have')} a reward of {LARGEST:g} or more in "
+            f"size and {'counts' if evidence.extreme == 1 else 'count'} as that; "
+            "`mlops journal void` leaves such outcomes out."
         )
     if evidence.voided:
         notes.append(
-            f"{evidence.voided:,} outcomes were voided and are left out: `mlops journal void "
+            f"{_outcomes(evidence.voided, 'was', 'were')} voided and left out: `mlops journal void "
             "--list` names them, with reasons."
         )
     if evidence.late:
-        notes.append(f"{evidence.late:,} outcomes came after their revision had been replaced.")
+        notes.append(f"{_outcomes(evidence.late)} came after the revision had been replaced.")
     notes += _left_out(evidence)
     return tuple(notes)
 
 
+def _outcomes(count: int, one: str = "", many: str = "") -> str:
+    """Count outcomes, with the verb that follows.
+
+    >>> _outcomes(1, "was", "were"), _outcomes(2000, "was", "were"), _outcomes(1)
+    ('1 outcome was', '2,000 outcomes were', '1 outcome')
+    """
+    counted = f"{count:,} outcome{'s' * (count != 1)}"
+    return f"{counted} {one if count == 1 else many}".rstrip()
+
+
 def _underived(each: Underived) -> str:
-    return f"{each.count:,} outcomes: {no_reward(each.reason, each.instead)}."
+    return f"{_outcomes(each.count)}: {no_reward(each.reason, each.instead)}."
 
 
 def _pairable(evidence: Evidence, verdict: Verdict) -> tuple[str, ...]:
@@ -455,14 +467,17 @@ def _left_out(evidence: Evidence) -> list[str]:
     notes = list(evidence.over_caps)
     if returning:
         notes.append(
-            f"{returning:,} outcomes are of units that came under an earlier revision; a unit "
-            "counts once, in the revision it met first."
+            f"{_outcomes(returning, 'is', 'are')} of units that came under an earlier revision; a "
+            "unit counts once, in the revision it met first."
         )
     if too_late:
-        notes.append(f"{too_late:,} outcomes came after their feedback window had closed.")
+        notes.append(
+            f"{_outcomes(too_late)} came after the feedback window had closed, and did not count."
+        )
     if unknown:
         notes.append(
-            f"{unknown:,} outcomes are left out: the decision, and so the unit, is not known."
+            f"{_outcomes(unknown, 'is', 'are')} left out: the decision, and so the unit, is not "
+            "known."
         )
     if evidence.before:
         notes.append(

@@ -39,7 +39,8 @@ from mlops.serving.access.required_scopes import is_live_page, need_of
 from mlops.serving.browsers import Guard, form_type
 from mlops.serving.dataplane import Answer, DataPlane, Exchange
 from mlops.serving.explaining import Explainer, output_of
-from mlops.serving.feedback_service import REFUSALS, FeedbackService, journal_fault
+from mlops.serving.feedback_results import REFUSALS
+from mlops.serving.feedback_service import FeedbackService, journal_fault
 from mlops.serving.http_answers import (
     ALLOW,
     CLOSE,
@@ -405,6 +406,8 @@ class App:
             document["warnings"] = told.warnings
         if told.unknown_labels:
             document["unknown_labels"] = told.unknown_labels
+        if told.after_window:
+            document["after_window"] = told.after_window
         if told.problems:
             document["problems"] = [
                 {"status": problem.fate, **asdict(problem)} for problem in told.problems
@@ -420,8 +423,9 @@ class App:
         decode = partial(decode_feedback, in_graph=self._plane.live.in_graph)
         outcomes = await off_the_loop(len(body), decode, body, headers)
         told = await self._feedback_service.answer(outcomes, self._writer, grant.key_id)
+        late = {"after_window": told.after_window} if told.after_window else {}
         if not told.refused or route.node:
-            return encode_feedback(told.counts)
+            return encode_feedback({**told.counts, **late})
         return encode_feedback(told.counts, REFUSALS[told.refused], told.problems[0].error)
 
     async def _explain(self, route: Route, body: bytes, headers: Mapping[str, str]) -> Encoded:

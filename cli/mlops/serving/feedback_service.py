@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mlops.errors import PUBLIC
@@ -37,109 +35,28 @@ from mlops.rewards.kinds import outputs_in
 from mlops.rewards.labels import unknown_label
 from mlops.serving.dataplane import DataPlane
 from mlops.serving.feedback_lists import expected
+from mlops.serving.feedback_results import (
+    ADVICE,
+    CORRECT,
+    REFUSALS,
+    FeedbackResult,
+    OutcomeResult,
+    Problem,
+    counts,
+    warnings,
+)
 from mlops.serving.metrics import LATE, Metrics
+from mlops.spec.attribution import write_duration
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.request_id import ForgedRequestIdError, RequestId, read
 
 # A database that neither answers nor refuses must not block its senders forever.
 _PATIENCE_S = 20.0
-_MAX_WARNINGS = 5
 # As many as `mlops feedback` sends lines at once.
 _MAX_PROBLEMS = 1_000
 # Much longer than a decision waits to be written, unless the journal has a fault.
 _FRESH_MS = 5_000
 _STORED = (Fate.ACCEPTED, Fate.UNMATCHED)
-
-#: HTTP statuses of a single piece of feedback that was not stored.
-REFUSALS = {
-    "forged": 400,
-    "not_allowed": 403,
-    "unknown": 404,
-    "ambiguous": 409,
-    "conflict": 409,
-    "no_outcome_id": 422,
-    "misfit": 422,
-    "no_such_row": 422,
-    "out_of_range": 422,
-}
-_ADVICE = {
-    "forged": "this request id was not made by this deployment",
-    "not_allowed": "feedback by client id is switched off; send the request id",
-    "unknown": "no request has this client id",
-    "ambiguous": "several requests have this client id; name the request id instead",
-    "no_outcome_id": "a row may have several outcomes here, so each needs an `outcome_id`, "
-    "which identifies one that is sent again",
-    "no_such_row": "the request has fewer rows",
-    "conflict": "this row has another outcome, which counts; deploy with "
-    '`[feedback] repeated = "last"` to let later ones correct it',
-}
-# What to do about an `outcome_id` that came with another value, by `[feedback] repeated`.
-_CORRECT = {
-    "first": 'deploy with `[feedback] repeated = "last"` to let later ones correct it',
-    "last": "a correction needs an `outcome_id` of its own",
-    "sum": "send the difference with an `outcome_id` of its own",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class OutcomeResult:
-    """The result of one outcome for its sender.
-
-    Attributes:
-        fate: `accepted`, `unmatched`, `duplicate`, or one of `REFUSALS`.
-        arm: Name of the arm that is credited, where it is known.
-        revision: Number of its revision, 0 if unknown.
-        late: Whether that revision is no longer live.
-        warning: Why its truth has no reward, and what to do, or that it is no class of the models;
-            else empty.
-        unknown_label: Whether it is no class of the models, and counts as a wrong answer.
-        expected: Of a `misfit`, what its truth or its list should have been; of a `conflict` by its
-            id, what to do.
-    """
-
-    fate: str
-    arm: str = ""
-    revision: int = 0
-    late: bool = False
-    warning: str = ""
-    unknown_label: bool = False
-    expected: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why one outcome of several was not stored.
-
-    Attributes:
-        index: Which of them, from 0.
-        fate: One of `REFUSALS`.
-        error: What to do about it.
-    """
-
-    index: int
-    fate: str
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class FeedbackResult:
-    """The result of one request with feedback for its sender.
-
-    Attributes:
-        counts: Outcomes by fate, and the late ones among the stored.
-        outcome: The result of the only outcome, if it was stored.
-        warnings: Why truths have no reward, or which are no class of the models.
-        problems: The first of those that were not stored.
-        refused: Fate of the only outcome, if it was not stored; else empty.
-        unknown_labels: How many truths are no class of the models.
-    """
-
-    counts: dict[str, int]
-    outcome: OutcomeResult | None
-    warnings: list[str]
-    problems: list[Problem]
-    refused: str
-    unknown_labels: int = 0
 
 
 class FeedbackService:
@@ -217,8 +134,8 @@ class FeedbackService:
             stored = await self._store(genuine, writer)
         fates = iter(stored)
         receipts = [
-            item if isinstance(item, OutcomeResult) else self._receipt(next(fates))
-            for item in checked
+            item if isinstance(item, OutcomeResult) else self._receipt(next(fates), rid)
+            for item, rid in zip(checked, ids, strict=True)
         ]
         self._count([each for each in receipts if each is not None])
         return receipts
@@ -250,6 +167,7 @@ class FeedbackService:
             problems[:_MAX_PROBLEMS],
             only.fate if only and problems else "",
             sum(receipt.unknown_label for receipt in receipts),
+            sum(bool(receipt.window) for receipt in receipts),
         )
 
     async def _store(
@@ -331,7 +249,7 @@ class FeedbackService:
     def advice(self, outcome: Outcome, fate: str) -> str:
         """Explain one of the `REFUSALS` for an outcome."""
         if fate != "out_of_range":
-            return _ADVICE[fate]
+            return ADVICE[fate]
         if name := _too_large(outcome):
             return f"the {name} is larger than {LARGEST:g} in size, more than statistics can take"
         spec = self._plane.live.served.revision.spec
@@ -340,7 +258,9 @@ class FeedbackService:
         low, high = _range(spec) or (-math.inf, math.inf)
         return f"the reward {outcome.reward:g} is outside the declared range, {low:g} to {high:g}"
 
-    def _receipt(self, stored: StoredOutcome) -> OutcomeResult | None:
+    def _receipt(
+        self, stored: StoredOutcome, rid: RequestId | OutcomeResult | None
+    ) -> OutcomeResult | None:
         if stored.fate is Fate.PART:
             return None
         if stored.fate in (Fate.UNKNOWN, Fate.AMBIGUOUS):
@@ -360,11 +280,29 @@ class FeedbackService:
             unknown = self._unknown_label(stored)
             warning = unknown or self._warning(stored)
         name = arm.name if arm else ""
-        return OutcomeResult(stored.fate.value, name, revision, late, warning, bool(unknown))
+        window = self._missed_window(stored, rid)
+        return OutcomeResult(
+            stored.fate.value, name, revision, late, warning, bool(unknown), window
+        )
+
+    def _missed_window(self, stored: StoredOutcome, rid: RequestId | OutcomeResult | None) -> str:
+        """Return the feedback window that an outcome came after, empty if there is none.
+
+        That of a sticky unit begins with its first request, which only a report knows.
+        """
+        spec = self._specs.get(stored.outcome.revision)
+        if spec is None or not spec.attribution.window_s or stored.fate not in _STORED:
+            return ""
+        began_ms = stored.decided_ms
+        if began_ms is None:
+            began_ms = rid.time_ms if isinstance(rid, RequestId) else stored.outcome.time_ms
+        closed_ms = began_ms + round(spec.attribution.window_s * 1000)
+        missed = stored.outcome.time_ms > closed_ms
+        return write_duration(spec.attribution.window_s) if missed else ""
 
     def _id_taken(self, outcome: NewOutcome) -> str:
         spec = self._specs.get(outcome.revision)
-        how = _CORRECT[spec.attribution.repeated if spec else "first"]
+        how = CORRECT[spec.attribution.repeated if spec else "first"]
         return f"this `outcome_id` was stored with another value, which counts; {how}"
 
     def _unknown_label(self, stored: StoredOutcome) -> str:
@@ -479,21 +417,3 @@ def journal_fault(fault: JournalUnavailableError) -> ProtocolError:
     """Tell the sender of feedback that nothing was stored, and that it may be sent again."""
     kind = Kind.DISK_FULL if isinstance(fault, JournalFullError) else Kind.NOT_READY
     return ProtocolError(kind, for_callers(fault))
-
-
-def warnings(receipts: Sequence[OutcomeResult]) -> list[str]:
-    """Return the different warnings among receipts, the first few."""
-    found = dict.fromkeys(receipt.warning for receipt in receipts if receipt.warning)
-    return list(found)[:_MAX_WARNINGS]
-
-
-def counts(receipts: Sequence[OutcomeResult]) -> dict[str, int]:
-    """Count receipts by fate, and the late ones among the stored."""
-    found = Counter(receipt.fate for receipt in receipts)
-    found["late"] = sum(
-        receipt.late for receipt in receipts if receipt.fate in ("accepted", "unmatched")
-    )
-    return {name: count for name, count in found.items() if count}
-
-
-__all__ = ["FeedbackService", "JournalUnavailableError", "OutcomeResult", "counts", "warnings"]

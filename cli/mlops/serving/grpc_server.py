@@ -33,7 +33,8 @@ from mlops.serving.access.grants import TooManyRequestsError
 from mlops.serving.access.required_scopes import METHODS, Need
 from mlops.serving.dataplane import Answer, DataPlane, Exchange, Later
 from mlops.serving.description import check_known, describe, is_ready
-from mlops.serving.feedback_service import FeedbackResult, FeedbackService, journal_fault
+from mlops.serving.feedback_results import FeedbackResult
+from mlops.serving.feedback_service import FeedbackService, journal_fault
 from mlops.serving.lockstep import at_once
 from mlops.serving.metrics import Metrics
 from mlops.serving.outlier_check import OutlierCheck, is_asked
