@@ -109,6 +109,8 @@ def test_what_was_taken_over_is_said_and_not_served(first: Shop, second: Shop) -
         {"host": socket.gethostname(), "folder": str(each.folder)}
         for each in (first, second, first)
     ]
+    told = f"deployed from `{first.folder}` on {socket.gethostname()}"
+    assert " ".join(second.ok("history").out.split()).count(told) == 2
     shown = second.ok("audit", "show").out
     assert shown.count("       project /") == 2
 

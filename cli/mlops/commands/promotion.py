@@ -157,6 +157,7 @@ def history(name: Name = None, as_json: Json = False) -> None:
     For example `mlops history wine`.
     """
     from mlops.settings import load_settings
+    from mlops.settings.actor import place_of
     from mlops.workflows.rollback import history as read_history
     from mlops.workflows.uptime import uptime
 
@@ -164,7 +165,8 @@ def history(name: Name = None, as_json: Json = False) -> None:
     entries = read_history(settings, name)
     served = uptime(settings, entries[0].intent.spec.name)
     document = {"revisions": plain(entries), "served": plain(served)}
-    show(document, as_json=as_json, render=lambda out: _render_history(out, entries, served))
+    here = place_of(settings.home)
+    show(document, as_json=as_json, render=lambda out: _render_history(out, entries, served, here))
 
 
 def _render_moved(out: Console, moved: Moved, dry_run: bool) -> None:
@@ -193,10 +195,11 @@ def _render_moved(out: Console, moved: Moved, dry_run: bool) -> None:
 
 
 def _render_history(
-    out: Console, entries: Sequence[Entry], served: Mapping[int, Sequence[Span]]
+    out: Console, entries: Sequence[Entry], served: Mapping[int, Sequence[Span]], here: str
 ) -> None:
     from rich.markup import escape
 
+    from mlops.deployment.owners import describe_place
     from mlops.registry.ledger import summary
     from mlops.spec.describing import describe_choice
 
@@ -223,6 +226,9 @@ def _render_history(
             out.print(f"      [dim]{escape(f'{place.target} in {place}{stopped}')}[/]")
         elif spans:
             out.print(f"      [dim]served {escape(_times(spans))}[/]")
+        # Where the ledger is shared; one of the project's own moves with it.
+        if entry.place not in ("", here) and len({each.place for each in entries}) > 1:
+            out.print(f"      [dim]deployed from {escape(describe_place(entry.place))}[/]")
         for move in entry.intent.aliases:
             if move.version != move.before:
                 target = move.version or "nothing"
