@@ -20,7 +20,7 @@ from mlops.journal.sql import SqlJournal
 from mlops.monitoring.evidence import gather
 from mlops.monitoring.guardrails import GuardrailReport
 from mlops.monitoring.json_records import finite, read_record
-from mlops.monitoring.ramp import MIN_UNITS, RampLook, decide, look_at_ramp
+from mlops.monitoring.ramp import MIN_UNITS, RampLook, _mismatch, decide, look_at_ramp
 from mlops.monitoring.report import make_report
 from mlops.monitoring.report_json import read_report, report_document
 from mlops.monitoring.split_words import ramp_again
@@ -271,6 +271,15 @@ def test_traffic_that_does_not_follow_the_weights_moves_nothing(journal: SqlJour
     assert f"`b` has {found.seen[1]}, expected 300." in report.verdict.reason
     assert "`mlops ramp wine` prints the commands" in report.verdict.hints[-1]
     assert read_report(json.loads(json.dumps(report_document(report)))) == report
+
+
+def test_a_mismatch_stays_one_also_where_only_counts_are_known(journal: SqlJournal) -> None:
+    end = fill(journal, [Step(5.0, 6_000)], guardrails=[("reward", 0.2)])
+    evidence = gather(journal, now_ms=end)
+    assert evidence.everybody is None
+    # What had been seen within the step, before other requests made up for it.
+    asked = replace(evidence.asked, largest_evidence=7.0)
+    assert _mismatch(replace(evidence, asked=asked), {1: START_MS}) == 7.0
 
 
 def test_a_ramp_begins_again_with_its_first_step() -> None:

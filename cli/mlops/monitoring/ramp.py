@@ -259,6 +259,8 @@ def _mismatch(evidence: Evidence, steps: dict[int, int]) -> float:
     if asked is not None:
         kept = own[asked.strata]
         return largest_evidence([(asked.arms[kept], asked.strata[kept])], evidence.weights)
+    if own.all():
+        return evidence.asked.largest_evidence
     # Counts alone: the evidence as it was at the end of each step, and as it is now.
     total, largest = 0.0, 0.0
     for row in np.flatnonzero(own):
