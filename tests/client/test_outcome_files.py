@@ -5,12 +5,14 @@ import io
 import json
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
-from mlops.client.outcome_files import open_data
+from mlops.client.outcome_files import FeedbackData, open_data
 from mlops.client.replay_data import read_replay_rows
 from mlops.errors import InvalidInputError
 
@@ -35,6 +37,11 @@ def pipe(tmp_path: Path) -> Path:
     return path
 
 
+def outcomes(opened: FeedbackData, note: Callable[[str], None] = lambda _: None) -> list[Any]:
+    lines = [line for line in opened.lines(note) if isinstance(line, bytes)]
+    return [json.loads(line) for line in lines if line.strip()]
+
+
 def write_to(pipe: Path, content: bytes) -> threading.Thread:
     writer = threading.Thread(target=pipe.write_bytes, args=(content,), daemon=True)
     writer.start()
@@ -47,7 +54,7 @@ def test_outcomes_are_known_whatever_their_file_is_called(pipe: Path, form: str)
     writer = write_to(pipe, FORMS[form])
     with open_data(str(pipe)) as opened:
         assert opened.has_outcomes
-        assert [json.loads(line) for line in opened.lines() if line.strip()] == [ONE]
+        assert outcomes(opened) == [ONE]
     writer.join()
 
 
@@ -55,7 +62,7 @@ def test_outcomes_are_known_whatever_their_file_is_called(pipe: Path, form: str)
 def test_outcomes_on_standard_input(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(FORMS[form])))
     with open_data("-") as opened:
-        assert [json.loads(line) for line in opened.lines() if line.strip()] == [ONE]
+        assert outcomes(opened) == [ONE]
 
 
 @pytest.mark.parametrize("content", [b"a,b\n1,2\n", b'[{"a": 1, "b": 2}]', b'{"a": 1, "b": 2}'])
@@ -90,16 +97,15 @@ def test_a_table_of_outcomes_is_known_by_its_ids(tmp_path: Path) -> None:
     file.write_text("request_id,row,price\n007,0,6\n\n8,,red\n")
     with open_data(str(file), ["price"]) as opened:
         assert opened.has_outcomes
-        assert [json.loads(line) if line else None for line in opened.lines()] == [
-            None,
+        assert [bool(line) for line in opened.lines()] == [False, True, False, True]
+        assert outcomes(opened) == [
             {"request_id": "007", "row": 0, "truth": 6},
-            None,
             {"request_id": "8", "truth": "red"},
         ]
     file.write_text("request_id,outcome_id,time,truth,note\na,001,2026-01-05,6,\n")
     said: list[str] = []
     with open_data(str(file)) as opened:
-        assert [json.loads(line) for line in opened.lines(said.append) if line] == [
+        assert outcomes(opened, said.append) == [
             {"request_id": "a", "outcome_id": "001", "truth": 6}
         ]
     assert said == [
@@ -126,7 +132,7 @@ def test_a_bad_cell_leaves_the_others_what_they_are(tmp_path: Path, form: str) -
     else:
         frame.to_parquet(file)
     with open_data(str(file)) as opened:
-        found = [json.loads(line)["reward"] for line in opened.lines() if line]
+        found = [each["reward"] for each in outcomes(opened)]
     assert found == [5, "12,50", "inf", 0.1]
 
 
@@ -135,6 +141,6 @@ def test_a_label_that_is_no_number_is_named(tmp_path: Path) -> None:
     file.write_text("request_id,truth\na,6\nb,six\nc,007\nd,7.5\ne,8\nf,\ng,9\n")
     said: list[str] = []
     with open_data(str(file)) as opened:
-        truths = [json.loads(line).get("truth") for line in opened.lines(said.append) if line]
+        truths = [each.get("truth") for each in outcomes(opened, said.append)]
     assert truths == [6, "six", "007", 7.5, 8, None, 9]
     assert said == ["of 6 labels in `truth` 2 are texts: line 3 `six`, line 4 `007`."]

@@ -14,12 +14,16 @@ def test_one_bad_cell_refuses_its_line_only(shop: Shop, tmp_path: Path) -> None:
     rewards = ["-0.5", *["-1"] * 13, "12,50", "-2"]
     lines = [f'{each},"{reward}"' for each, reward in zip(ids, rewards, strict=True)]
     file = tmp_path / "late.csv"
-    file.write_text("\n".join(["request_id,reward", *lines]))
+    # Without quotes it is a cell too many.
+    lines += [f"{ids[14]},12,50", ""]
+    file.write_text("\n".join(["request_id,reward", f"{ids[14]}", *lines]))
     said = shop.run("feedback", "--data", str(file))
     assert said.code == 3
-    assert said.out == "feedback: accepted 15, malformed 1\n"
-    assert "line 16: malformed: a reward must be a finite number, not '12,50'" in said.err
-    assert "line 2:" not in said.err
+    assert said.out == "feedback: accepted 15, malformed 3\n"
+    assert "line 2: malformed: 1 cell, but the header has 2" in said.err
+    assert "line 19: malformed: 3 cells, but the header has 2" in said.err
+    assert "line 17: malformed: a reward must be a finite number, not '12,50'" in said.err
+    assert "line 3:" not in said.err
 
 
 def test_a_pipe_with_outcomes_and_one_with_rows(shop: Shop, tmp_path: Path) -> None:

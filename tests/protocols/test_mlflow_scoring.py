@@ -81,7 +81,7 @@ def split(**keys: object) -> object:
         ({"dataframe_split": [[1]]}, "an object with `data`"),
         (split(columns=["a"]), "an object with `data`"),
         (split(data=[[1]], names=["a"]), "an object with `data`"),
-        (split(data=[[1, 2], [3]]), "Row 1 of `dataframe_split.data` has 1 cells"),
+        (split(data=[[1, 2], [3]]), "Row 1 of `dataframe_split.data` has 1 cell"),
         (split(data=[[1]], columns=["a", "b"]), "2 column names, but rows of 1"),
         (split(data=[[1]], columns=[["a", "b"]]), "must be a list of strings"),
         (split(data=[[1]], index=[1, 2]), "must be a list of 1 labels"),
@@ -170,7 +170,7 @@ def test_missing_cells_of_csv() -> None:
     ("body", "reason"),
     [
         (b"", "is empty"),
-        (b"a,b\n1,2\n3\n", "Line 3 of the CSV has 1 cells, but the header has 2"),
+        (b"a,b\n1,2\n3\n", "Line 3 of the CSV has 1 cell, but the header has 2"),
         (b",a\n0,1\n", "`index=False`"),
         (b"a,a\n0,1\n", "the name `a` twice"),
         (b'a\n"x\n', "not valid CSV"),

@@ -94,7 +94,7 @@ def test_the_id_of_the_client_is_the_body_s_else_the_header_s() -> None:
         ({"data": {"ndarray": []}}, "`data.ndarray` has no rows"),
         ({"data": {"ndarray": [[]]}}, "have no cells"),
         ({"data": {"ndarray": 5}}, "must be a list of rows, not a number"),
-        ({"data": {"ndarray": [[1, 2], [1, 2], [3], [4]]}}, "Row 2 of `data.ndarray` has 1 cells"),
+        ({"data": {"ndarray": [[1, 2], [1, 2], [3], [4]]}}, "Row 2 of `data.ndarray` has 1 cell"),
         ({"data": {"ndarray": [[1, 2], 3]}}, "Row 1 of `data.ndarray` is a number"),
         ({"data": {"ndarray": [[1, 2], {"a": 3}]}}, "Row 1 of `data.ndarray` is an object"),
         ({"data": {"ndarray": [[1, {}]]}}, "not objects"),

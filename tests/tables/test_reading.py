@@ -91,7 +91,7 @@ def test_a_small_parquet_file_of_endless_rows_is_refused() -> None:
     ("data", "reason"),
     [
         (b"", "nothing in it"),
-        (b"a,b\n1\n", "Line 2 of the CSV has 1 cells"),
+        (b"a,b\n1\n", "Line 2 of the CSV has 1 cell"),
         (b"[]", "no rows"),
         (b"[1", "not valid JSON"),
         (b'{"a": 1}\n{"a": ', "Line 2 is not valid JSON"),

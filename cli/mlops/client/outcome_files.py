@@ -14,13 +14,15 @@ import json
 import math
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mlops.client.outcomes import Line
 from mlops.client.replay_data import place_of
 from mlops.errors import InvalidInputError, unreadable
+from mlops.protocols.base import Kind, ProtocolError
 from mlops.tables import Table, read_bytes
 from mlops.tables.cells import LABEL, typed
 from mlops.tables.delimited import separator_of
@@ -44,6 +46,7 @@ class FeedbackData:
         labels: Columns of a table with the label of each output.
         stream: Lines of NDJSON with an outcome each, else None.
         table: A table of outcomes, else None.
+        ragged: What is wrong with lines of the table that have not as many cells as its header.
         content: Rows to replay from what cannot be opened again; None to read the file.
     """
 
@@ -51,6 +54,7 @@ class FeedbackData:
     labels: Sequence[str] = ("truth",)
     stream: Iterable[bytes] | None = None
     table: Table | None = None
+    ragged: Mapping[int, str] = field(default_factory=dict)
     content: bytes | None = None
 
     @property
@@ -58,8 +62,8 @@ class FeedbackData:
         """Whether it holds outcomes, and not rows to replay."""
         return self.stream is not None or self.table is not None
 
-    def lines(self, note: Callable[[str], None] = lambda _: None) -> Iterable[bytes]:
-        """Return the outcomes as NDJSON, each on the line it has in its file.
+    def lines(self, note: Callable[[str], None] = lambda _: None) -> Iterable[Line]:
+        """Return the outcomes as NDJSON, or why one is none, each on the line it has in its file.
 
         Args:
             note: Called with what the user should know about the file.
@@ -75,7 +79,7 @@ class FeedbackData:
             note(f"not used of `{self.data}`: {names}. The time of an outcome is when it arrives.")
         for text in filter(None, (_strays(self.table, name) for name in self.labels)):
             note(text)
-        return _lines_of(self.table, self.labels, self.data)
+        return _lines_of(self.table, self.labels, self.data, self.ragged)
 
 
 @contextlib.contextmanager
@@ -133,9 +137,10 @@ def _recognised(
         # Rows to replay, however many.
         return FeedbackData(data, labels)
     content = _content(data, head, file)
-    table = _table(data, content, labels, sure=is_csv)
+    ragged: dict[int, str] = {}
+    table = _table(data, content, labels, ragged, sure=is_csv)
     if table is not None:
-        return FeedbackData(data, labels, table=table)
+        return FeedbackData(data, labels, table=table, ragged=ragged)
     if stream:
         return FeedbackData(data, labels, stream=io.BytesIO(content))
     return FeedbackData(data, labels, content=content if once else None)
@@ -197,14 +202,23 @@ def _content(data: str, head: Sequence[bytes], file: BinaryIO) -> bytes:
     return content
 
 
-def _table(data: str, content: bytes, labels: Sequence[str], *, sure: bool) -> Table | None:
+def _table(
+    data: str, content: bytes, labels: Sequence[str], ragged: dict[int, str], *, sure: bool
+) -> Table | None:
     """Read a table of outcomes; None if it is none, of which no more is said unless that is sure.
+
+    Args:
+        data: Its name.
+        content: What is in it.
+        labels: Columns with labels.
+        ragged: Gets the lines that have not as many cells as the header.
+        sure: Whether it has ids of requests.
 
     Raises:
         InvalidInputError: It has ids of requests and cannot be read.
     """
     try:
-        table = read_bytes(content, _signature(labels))
+        table = read_bytes(content, _signature(labels), on_ragged=ragged.__setitem__)
     except InvalidInputError as error:
         if not sure:
             return None
@@ -250,7 +264,9 @@ def _reward(cell: Any) -> Any:  # noqa: ANN401 - a JSON value
     return str(number) if isinstance(number, float) and not math.isfinite(number) else number
 
 
-def _lines_of(table: Table, truth_columns: Sequence[str], data: str) -> Iterator[bytes]:
+def _lines_of(
+    table: Table, truth_columns: Sequence[str], data: str, ragged: Mapping[int, str]
+) -> Iterator[Line]:
     """Write a table of outcomes as NDJSON, each on the line it has in its file."""
     absent = [name for name in truth_columns if name not in table.columns]
     if absent and ("reward" not in table.columns or len(truth_columns) > 1):
@@ -264,8 +280,7 @@ def _lines_of(table: Table, truth_columns: Sequence[str], data: str) -> Iterator
     several = len(truth_columns) > 1
     written = 0
     for row, line in enumerate(table.lines or range(1, len(table) + 1)):
-        # What is blank is counted and not sent.
-        yield from [b""] * (line - written - 1)
+        yield from _between(written + 1, line, ragged)
         cells = {name: table.columns[name][row] for name in names}
         if "reward" in cells:
             cells["reward"] = _reward(cells["reward"])
@@ -274,3 +289,10 @@ def _lines_of(table: Table, truth_columns: Sequence[str], data: str) -> Iterator
             cells["truth"] = truths if several else truths[truth_columns[0]]
         yield json.dumps({key: cell for key, cell in cells.items() if cell is not None}).encode()
         written = max(line, written + 1)
+    yield from _between(written + 1, max(ragged, default=0) + 1, ragged)
+
+
+def _between(first: int, last: int, ragged: Mapping[int, str]) -> Iterator[Line]:
+    """Yield lines without an outcome, which are counted and not sent; `last` is not one of them."""
+    for line in range(first, last):
+        yield ProtocolError(Kind.MALFORMED, ragged[line]) if line in ragged else b""

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from mlops.client.connection import Connection
 from mlops.protocols.base import MAX_OUTCOMES, Kind, ProtocolError
@@ -17,6 +17,10 @@ _MAX_LINE = 100_000
 _MAX_WARNINGS = 20
 _MALFORMED = "malformed"
 _TAKEN = ("accepted", "unmatched", "duplicate", "late", "sent")
+
+
+#: A line of NDJSON, or why a line of a table is no outcome.
+Line: TypeAlias = bytes | ProtocolError
 
 
 def send_one(
@@ -109,7 +113,7 @@ class _Batch:
 
 
 def send_lines(
-    connection: Connection, lines: Iterable[bytes], on_progress: Callable[[Counter[str]], None]
+    connection: Connection, lines: Iterable[Line], on_progress: Callable[[Counter[str]], None]
 ) -> Sent:
     """Send NDJSON, one outcome a line, in batches; an invalid line is reported and not sent.
 
@@ -117,9 +121,11 @@ def send_lines(
     """
     sent, batch = Sent(), _Batch()
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
+        if isinstance(line, bytes) and not line.strip():
             continue
         try:
+            if isinstance(line, ProtocolError):
+                raise line
             outcomes = outcomes_in(line.strip())
         except ProtocolError as error:
             sent.counts[_MALFORMED] += 1

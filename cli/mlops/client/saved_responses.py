@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from mlops.client.outcomes import Sent
+from mlops.client.outcomes import Line, Sent
 from mlops.client.seldon import Outcome, SeldonClient
 from mlops.client.seldon_answer import malformed
 from mlops.errors import InvalidInputError, MlopsError, RemoteError, unreadable
+from mlops.protocols.base import ProtocolError
 
 _EVERY = 100
 # Other keys of `mlops predict --json` are allowed.
@@ -43,7 +44,7 @@ def read_saved(path: str, text: str | None = None) -> Outcome:
 
 
 def send_saved(
-    client: SeldonClient, lines: Iterable[bytes], on_progress: Callable[[Counter[str]], None]
+    client: SeldonClient, lines: Iterable[Line], on_progress: Callable[[Counter[str]], None]
 ) -> Sent:
     """Send one outcome a line; the lines before a bad one have been sent when it is found.
 
@@ -53,6 +54,8 @@ def send_saved(
     """
     sent = Sent()
     for number, line in enumerate(lines, start=1):
+        if isinstance(line, ProtocolError):
+            raise _at(InvalidInputError(f"{line}."), number, sent.counts["sent"])
         if not line.strip():
             continue
         try:

@@ -9,7 +9,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mlops.errors import InvalidInputError
@@ -55,12 +55,19 @@ def separator_of(text: str) -> str:
     return max(",;\t", key=_QUOTED.sub("", first).count)
 
 
-def read_delimited(text: str, separator: str | None = None) -> Delimited:
+def read_delimited(
+    text: str,
+    separator: str | None = None,
+    *,
+    on_ragged: Callable[[int, str], None] | None = None,
+) -> Delimited:
     """Read a header line and any number of rows; blank lines are skipped.
 
     Args:
         text: The file, or the body of a request.
         separator: None to see it from the first line.
+        on_ragged: Called with the line of a row that has not as many cells as the header, and what
+            is wrong with it; the row is left out. None to refuse the file.
 
     Raises:
         InvalidInputError: No CSV, no header, ragged rows, or a name that is empty or there twice.
@@ -77,12 +84,15 @@ def read_delimited(text: str, separator: str | None = None) -> Delimited:
         ) from error
     (_, header), *rows = lines or [(0, [])]
     check_header(header)
-    for line, cells in rows:
-        if len(cells) != len(header):
-            raise InvalidInputError(
-                f"Line {line} of the CSV has {len(cells)} cells, but the header has {len(header)}."
-            )
-    return Delimited(tuple(header), [cells for _, cells in rows], [line for line, _ in rows])
+    fitting = [(line, cells) for line, cells in rows if len(cells) == len(header)]
+    for line, cells in rows if len(fitting) < len(rows) else ():
+        if len(cells) == len(header):
+            continue
+        fault = f"{len(cells)} cell{'s' * (len(cells) != 1)}, but the header has {len(header)}"
+        if on_ragged is None:
+            raise InvalidInputError(f"Line {line} of the CSV has {fault}.")
+        on_ragged(line, fault)
+    return Delimited(tuple(header), [cells for _, cells in fitting], [line for line, _ in fitting])
 
 
 def check_header(header: Sequence[str]) -> None:

@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 from mlops.errors import InvalidInputError
@@ -54,12 +55,18 @@ def read_path(path: Path, signature: Signature | None = None) -> Table:
     return read_bytes(data, signature)
 
 
-def read_bytes(data: bytes, signature: Signature | None = None) -> Table:
+def read_bytes(
+    data: bytes,
+    signature: Signature | None = None,
+    *,
+    on_ragged: Callable[[int, str], None] | None = None,
+) -> Table:
     """Read a table from the bytes of a file, or of standard input.
 
     Args:
         data: The bytes.
         signature: Of the model that is to predict the rows; types columns by name.
+        on_ragged: As of `read_delimited`.
 
     Raises:
         InvalidInputError: They are no table.
@@ -77,7 +84,7 @@ def read_bytes(data: bytes, signature: Signature | None = None) -> Table:
         raise InvalidInputError("There is nothing in it: rows were expected.")
     if text.lstrip()[0] in "[{":
         return read_json(text, signature)
-    return read_delimited(text).typed(signature)
+    return read_delimited(text, on_ragged=on_ragged).typed(signature)
 
 
 def file_bytes(path: Path) -> bytes:

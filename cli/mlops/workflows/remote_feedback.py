@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mlops.client.outcomes import Sent, read_truth, send_lines, send_one
+from mlops.client.outcomes import Line, Sent, read_truth, send_lines, send_one
 from mlops.client.remote_endpoint import Reached, RemoteServer, reach
 from mlops.client.replay import Endpoint, OwnEndpoint
 from mlops.client.saved_responses import read_saved, send_saved, truths
@@ -70,7 +70,7 @@ def send_remote_outcome(where: RemoteServer, request_id: str, **outcome: Any) ->
 def send_remote_stream(
     settings: Settings,
     where: RemoteServer,
-    lines: Iterable[bytes],
+    lines: Iterable[Line],
     terms: SeldonTerms,
     warn: Warn,
     on_progress: Callable[[Counter[str]], None],

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mlops.client.connection import Connection, read_token
-from mlops.client.outcomes import Sent, send_lines, send_one
+from mlops.client.outcomes import Line, Sent, send_lines, send_one
 from mlops.client.remote_endpoint import RemoteServer
 from mlops.client.replay import Endpoint, OwnEndpoint, Tally, play
 from mlops.client.replay_data import ReplayRows, blamed, read_replay_rows, row_order
@@ -185,7 +185,7 @@ def send_outcome(
 def send_stream(
     settings: Settings,
     name: str | None,
-    lines: Iterable[bytes],
+    lines: Iterable[Line],
     on_progress: Callable[[Counter[str]], None] = lambda _: None,
 ) -> Sent:
     """Send NDJSON outcomes; return their statuses."""
