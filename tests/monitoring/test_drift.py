@@ -17,7 +17,7 @@ from mlops.journal.json_text import as_json
 from mlops.journal.records import Decision, RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring import drift
-from mlops.monitoring.drift import PREDICTION, DriftFold, watch
+from mlops.monitoring.drift import CONSUMER, PREDICTION, DriftFold, watch
 from mlops.monitoring.drift_model import WatchedModel
 from mlops.monitoring.drift_panel import read_panel
 from mlops.monitoring.drift_streams import restored_stream, watch_feature
@@ -385,8 +385,36 @@ def test_a_cell_that_is_no_number_costs_its_own_row_only(journal: SqlJournal) ->
 def test_a_reader_learns_that_correlations_are_not_watched(journal: SqlJournal) -> None:
     journal.append([decision(0, [{"a": 1.0, "b": 2.0}])], [])
     numbers = profile_feature(np.arange(300.0))
-    (a, b) = look(journal, {"a": numbers, "b": numbers, "colour": PROFILES["colour"]}).notes
+    (a, b, lacks) = look(journal, {"a": numbers, "b": numbers, "colour": PROFILES["colour"]}).notes
     assert a.startswith("Correlations of `a` are not watched")
     assert "numbers that are known in 75 % of them" in a
     assert "`b`" in b
+    assert lacks.startswith("The journal has no values of `colour`, so nothing of them is compared")
     assert look(journal, PROFILES).notes == ()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_of_ids_only_the_share_of_missing_values_is_compared(
+    journal: SqlJournal, known: bool
+) -> None:
+    ibans = [f"DE{n:06}" for n in range(2_000)]
+    profile = profile_feature(ibans) if known else None
+    ids = [f"FR{n:06}" for n in range(1_400)]
+    journal.append([decision(n, [{"iban": each}]) for n, each in enumerate(ids)], [])
+    found = look(journal, {"iban": profile})
+    one = stream(found, "iban")
+    assert (one.kind, one.alarm, one.unseen) == ("distinct", False, ())
+    assert one.rows == (1_400 if known else 400)
+    (note,) = found.notes
+    assert note.startswith("Of `iban` nearly every value is another")
+    journal.append([decision(n, [{"iban": None}]) for n in range(1_400, 1_800)], [])
+    found = look(journal, {"iban": profile})
+    assert stream(found, "iban").alarm
+    # What is stored of it between two looks has none of them either.
+    fold = DriftFold(journal, lambda _: {"iban": profile})
+    assert fold.follow()
+    fold.read(journal.end().decisions, 2_000)
+    fold.save(0, {})
+    stored = json.dumps(journal.remembered(CONSUMER, [key for _, key in fold.arms.values()]))
+    assert '"distinct"' in stored
+    assert not any(each in stored for each in (*ibans[:50], *ids[:50]))

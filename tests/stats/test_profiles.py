@@ -17,13 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops.errors import InvalidInputError
+from mlops.stats.identifiers import profile_column
 from mlops.stats.profile_document import Profile, from_json, to_json
 from mlops.stats.profiles import (
     BINS,
     MAX_CATEGORIES,
     MAX_TEXT,
+    Categories,
     Distribution,
     FeatureProfile,
+    hidden_feature,
     profile_feature,
 )
 
@@ -105,8 +108,8 @@ def test_without_values_a_feature_is_empty(nothing: Any) -> None:
         (np.array([True, False]), "boolean", {"false": 1, "true": 1}),
         (["b", "a", "b", None], "category", {"b": 2, "a": 1}),
         ([1, "1", 1.5, None], "mixed", {"1": 2, "1.5": 1}),
-        ([True, 1], "mixed", {"1": 1, "true": 1}),
-        ([(1, 2)], "mixed", {"(1, 2)": 1}),
+        ([True, 1, 1], "mixed", {"1": 2, "true": 1}),
+        ([(1, 2), (1, 2)], "mixed", {"(1, 2)": 2}),
     ],
 )
 def test_kinds_with_categories(values: Any, kind: str, counts: dict[str, int]) -> None:
@@ -119,14 +122,82 @@ def test_kinds_with_categories(values: Any, kind: str, counts: dict[str, int]) -
 
 def test_many_categories_are_cut_and_prose_is_never_kept() -> None:
     prose = "x" * (MAX_TEXT + 1)
-    values = [prose] * 9 + [f"id-{n:04}" for n in range(1000)] + ["common"] * 2
+    values = [prose] * 9 + [f"town {n:04}" for n in range(200)] * 5 + ["common"] * 6 + ["rare"] * 4
     found = profile_feature(values).categories
     assert found is not None
     assert len(found.counts) == MAX_CATEGORIES
-    assert next(iter(found.counts.items())) == ("common", 2)
-    assert prose not in found.counts
-    assert found.other == 9 + 1000 - (MAX_CATEGORIES - 1)
-    assert found.distinct == 1002
+    assert next(iter(found.counts.items())) == ("common", 6)
+    # A text that few rows have is not one of many categories.
+    assert {prose, "rare"}.isdisjoint(found.counts)
+    assert found.other == 9 + 4 + 1000 - (MAX_CATEGORIES - 1) * 5
+    assert found.distinct == 203
+
+
+def written(profile: FeatureProfile) -> str:
+    document = to_json(Profile("t", "d", "s", 1, 1, {"x": profile}))
+    jsonschema.validate(json.loads(document), SCHEMA)
+    assert from_json(document).features["x"] == profile
+    return document
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [f"DE{n:020}" for n in range(1_000)],
+        # Nearly: one customer in five is there twice.
+        [f"customer {n % 800}" for n in range(1_000)],
+        # Every one often, and none often enough to say something of the whole.
+        [f"customer {n % 600}" for n in range(6_000)],
+        ["Ada", "Grace", "Edsger"],
+        ["Ada", 7, None, "Grace"],
+    ],
+)
+def test_of_texts_that_tell_rows_apart_no_value_is_kept(texts: list[Any]) -> None:
+    found = profile_feature(texts)
+    there = [each for each in texts if each is not None]
+    assert (found.kind, found.count, found.missing) == (
+        "distinct", len(there), len(texts) - len(there)
+    )  # fmt: skip
+    assert found.categories == Categories({}, len(there), len(set(there)))
+    assert not any(str(each) in written(found) for each in there if isinstance(each, str))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "are"),
+    [
+        ("customer_id", np.arange(300) * 977 % 100_003, True),
+        ("accountNumber", np.arange(300) * 97_001, True),
+        ("row", np.arange(1_500), True),
+        # With missing ones pandas makes floats of them.
+        ("row", np.r_[np.arange(1_500.0), np.nan], True),
+        ("iban_like", 10**9 + np.arange(300) * 7_919_113 % 10**9, True),
+        ("income", np.arange(1_500) * 60_013 % 1_000_003, False),
+        ("age", np.arange(1_500) % 90, False),
+        ("id", np.arange(1_500) % 90, False),
+        ("amount", np.arange(300) + 0.25, False),
+        ("amount_id", np.array([1.0, np.inf]), False),
+    ],
+)
+def test_of_whole_numbers_that_are_ids_no_value_is_kept(name: str, values: Any, are: bool) -> None:
+    found = profile_column(name, values)
+    assert found.kind == ("distinct" if are else "number")
+    if are:
+        there = values[~np.isnan(values)]
+        assert found == FeatureProfile(
+            "distinct", len(there), len(values) - len(there), None,
+            Categories({}, len(there), len(there)),
+        )  # fmt: skip
+        assert str(int(there.max())) not in written(found).replace(f" {len(there)}", "")
+
+
+def test_a_hidden_feature_is_counted_and_a_profile_of_an_earlier_version_is_read() -> None:
+    found = hidden_feature(np.array([1.5, np.nan]))
+    assert found == FeatureProfile("hidden", 1, 1)
+    assert "1.5" not in written(found)
+    before = written(profile_feature(["a", "b", "a"])).replace('"a": 2', '"DE01": 1, "DE02": 1')
+    categories = from_json(before).features["x"].categories
+    assert categories is not None
+    assert list(categories.counts) == ["DE01", "DE02", "b"]
 
 
 def test_times_are_seconds_in_utc() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,19 @@ def _ask(shop: Shop, unit: str, acid: float) -> None:
     split = request["dataframe_split"]
     row = [acid, *split["data"][0][1:]]
     shop.post("/invocations", {"dataframe_split": {**split, "data": [row]}}, X_Customer=unit)
+
+
+def _documented(url: str) -> list[dict[str, Any]]:
+    """Return the rows of every `dataframe_split` of the server's OpenAPI document."""
+    with urllib.request.urlopen(f"{url}/openapi.json", timeout=60) as answer:
+        left: list[Any] = [json.load(answer)]
+    found: list[dict[str, Any]] = []
+    while left:
+        some = left.pop()
+        left += some if isinstance(some, list) else some.values() if isinstance(some, dict) else []
+        if isinstance(some, dict) and isinstance(some.get("data"), list) and "columns" in some:
+            found += [dict(zip(some["columns"], row, strict=True)) for row in some["data"]]
+    return found
 
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
@@ -81,6 +95,14 @@ def test_a_unit_is_forgotten_wherever_it_was(wine_shop: Shop) -> None:
     with (wine_shop.folder / "mlops.toml").open("a") as file:
         file.write(_SETTINGS.format(url=search.url))
     wine_shop.ok("deploy", "--ab", "modelA", "modelB", "--sticky-by", "header:X-Customer")
+    # The request that is shown, as the state file and the pages have it, is a row of training data.
+    shown = wine_shop.state.request["dataframe_split"]  # type: ignore[index]
+    row = dict(zip(shown["columns"], shown["data"][0], strict=True))
+    assert (row["alcohol"], row["density"]) == (0, 0)
+    assert row["pH"] > 0
+    documented = _documented(wine_shop.state.url)
+    assert documented
+    assert all((row["alcohol"], row["density"]) == (0, 0) for row in documented)
     name = next(iter(wine_shop.state.request["dataframe_split"]["columns"]))  # type: ignore[index]
     for _ in range(2):
         _ask(wine_shop, "ann", _SECRET)

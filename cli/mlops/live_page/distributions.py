@@ -90,6 +90,8 @@ class Drawn:
 def draw(profile: FeatureProfile | None, cells: Sequence[Any]) -> Drawn | None:
     """Draw the values of a feature over its profile; None where there is nothing to draw.
 
+    Values of which nearly every one is another say who a request is about, and are not drawn.
+
     Args:
         profile: What it was in the training data; None if that is not known.
         cells: Newest values, as JSON has them.
@@ -104,6 +106,8 @@ def draw(profile: FeatureProfile | None, cells: Sequence[Any]) -> Drawn | None:
         # Integers beyond the largest number would overflow it.
         known = (cell for cell in there if isinstance(cell, int | float))
         there = [float(cell) for cell in known if abs(cell) < _LARGEST]
+    if profile is not None and profile.kind == "distinct":
+        return None
     if profile is not None and profile.categories is not None:
         return _categories(profile.categories, there)
     values = _numbers(there)

@@ -66,6 +66,13 @@ class Card:
     @property
     def not_drawn(self) -> str:
         """Why there is no plot of it."""
+        different = [each for each in self.streams if each.kind == "distinct" and each.rows]
+        if different:
+            each = different[0]
+            return (
+                "Nearly every value is another: only the share of missing ones is compared, "
+                f"{each.missing:.1%} now and {each.missing_before:.1%} before."
+            )
         if self.feature != PREDICTION:
             return "The journal has no values of it: not kept, or not sent."
         said = (

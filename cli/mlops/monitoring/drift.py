@@ -12,7 +12,7 @@ features before it were pruned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
@@ -38,7 +38,7 @@ ALPHA = 0.01
 _AT_ONCE = 50_000
 # Streams of an arm that metrics and report show: a model may have thousands of features.
 _MOST_SHOWN = 100
-# Revisions that a note names.
+# Revisions, or features, that a note names.
 _NAMED = 4
 _NO_CORRELATIONS = (
     "Correlations of `{}` are not watched: its reference profile has none. They need "
@@ -251,6 +251,7 @@ class DriftFold(ModelFold[WatchedModel]):
                     for arm, (_, key) in self.arms.items()
                     if self._models[key].lacks_correlations
                 ),
+                *self._personal_notes(),
                 *self._by_request_note(),
             ),
         )
@@ -265,6 +266,22 @@ class DriftFold(ModelFold[WatchedModel]):
         many = self._models[key].several and not stream.rows
         return replace(stream, why_not=_SEVERAL) if many else stream
 
+    def _personal_notes(self) -> Iterator[str]:
+        """Say of which features little or nothing is compared, since their values are private."""
+        models = self._models.values()
+        different = {name for model in models for name in model.different}
+        if different:
+            yield (
+                f"Of {_listed(different)} nearly every value is another, so that only the share of "
+                "missing values is compared."
+            )
+        unseen = {name for model in models for name in model.unseen}
+        if unseen:
+            yield (
+                f"The journal has no values of {_listed(unseen)}, so nothing of them is compared: "
+                "not kept (`[journal] features`, `drop` or `hash`), or not sent."
+            )
+
     def _by_request_note(self) -> Iterator[str]:
         numbers = sorted({number for each in self._by_request.values() for number in each})
         if numbers:
@@ -278,6 +295,12 @@ class DriftFold(ModelFold[WatchedModel]):
             for feature, watched in model.streams.items():
                 yield arm, feature, watched
             yield arm, PREDICTION, model.answers
+
+
+def _listed(names: Collection[str]) -> str:
+    first = sorted(names)
+    more = f" and {len(first) - _NAMED} more" if len(first) > _NAMED else ""
+    return ", ".join(f"`{name}`" for name in first[:_NAMED]) + more
 
 
 __all__ = ["ALPHA", "CONSUMER", "PREDICTION", "DriftFold", "DriftReport", "Features", "watch"]

@@ -183,6 +183,23 @@ class WatchedModel:
         numbers = [each for each in references if each is not None and each.kind == "number"]
         return not self.joint and len(numbers) > 1
 
+    @property
+    def different(self) -> list[str]:
+        """Features of which nearly every value is another."""
+        return [
+            name
+            for name, each in self.streams.items()
+            if each.reference is not None and each.reference.kind == "distinct" and each.rows
+        ]
+
+    @property
+    def unseen(self) -> list[str]:
+        """Features of which the journal has no value, though it has others of its requests."""
+        own = {k: each for k, each in self.streams.items() if k not in self.joint}
+        seen = {k for k, each in own.items() if each.rows or each.first or each.why_not}
+        # Before its first whole season a stream takes none.
+        return [k for k, each in own.items() if seen and k not in seen and not each.season_ms]
+
     def document(self) -> dict[str, Any]:
         """Return its state, as JSON data, except for the units of the day."""
         return {

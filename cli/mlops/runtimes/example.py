@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from mlops.protocols.base import Columns, Payload, Records, Rows, Source, Tensor
 from mlops.protocols.json_body import write
 from mlops.tables.sample import sample_body
 from mlops.tables.signature import Signature
+from mlops.tables.times import seconds
 
+_SOME_DAY = "2000-01-01"
 _LISTS = ("inputs", "instances", "dataframe_records")
 
 
@@ -54,6 +56,60 @@ def shortened(body: dict[str, Any]) -> list[dict[str, Any]]:
     if form is None or len(body[form]) < 2:
         return [body]
     return [{**body, form: body[form][:1]}, body]
+
+
+def concealed(body: dict[str, Any] | None, hidden: Collection[str]) -> dict[str, Any] | None:
+    """Return a body to show: an input example has rows of training data.
+
+    Args:
+        body: A request that works; None if none is known.
+        hidden: Features that are kept hashed, or not at all: their cells become `<NAME>`, 0, false
+            or 2000-01-01.
+
+    Returns:
+        None where something is hidden and the rows have no names, as the journal keeps none of them
+        then.
+
+    >>> concealed({"inputs": [{"name": "Ada", "age": 36}]}, ("name",))
+    {'inputs': [{'name': '<name>', 'age': 36}]}
+    """
+    if body is None or not hidden:
+        return body
+    split = body.get("dataframe_split")
+    if split is not None:
+        names = split.get("columns")
+        if not names:
+            return None
+        data = [
+            [_shown(*cell, hidden) for cell in zip(names, r, strict=True)] for r in split["data"]
+        ]
+        return {**body, "dataframe_split": {**split, "data": data}}
+    form = next((name for name in _LISTS if name in body), None)
+    if form is None:
+        return None
+    rows: Any = body[form]
+    if isinstance(rows, dict):
+        return {**body, form: {name: _column(name, rows[name], hidden) for name in rows}}
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return None
+    shown = [{name: _shown(name, cell, hidden) for name, cell in row.items()} for row in rows]
+    return {**body, form: shown}
+
+
+def _column(name: str, cells: object, hidden: Collection[str]) -> object:
+    each = cells if isinstance(cells, list) else [cells]
+    shown = [_shown(name, cell, hidden) for cell in each]
+    return shown if isinstance(cells, list) else shown[0]
+
+
+def _shown(name: object, cell: object, hidden: Collection[str]) -> object:
+    if name not in hidden or cell is None:
+        return cell
+    if isinstance(cell, bool | int | float):
+        return type(cell)(0)
+    if isinstance(cell, str):
+        return _SOME_DAY if seconds(cell) is not None else f"<{name}>"
+    return type(cell)()
 
 
 def made_up(signature: Signature, width: int) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from mlops.journal.base import Journal
 from mlops.journal.outage import OutageLog
 from mlops.journal.url import journal_url
+from mlops.runtimes.example import concealed
 from mlops.serving.access.gate import Gate
 from mlops.serving.consumer_process import consumers_of
 from mlops.serving.counting import Counts
@@ -77,7 +78,7 @@ class PublicPages:
         return Pages(
             self._plane,
             self._metrics,
-            lambda: self._plane.live.example,
+            lambda: concealed(self._plane.live.example, self._launch.hidden),
             secured=lambda: self._gate.required,
             report=self._report("report"),
             evidence=self._report("evidence"),
@@ -103,7 +104,7 @@ class PublicPages:
             "baseline": launch.baseline,
             "consumers": list(consumers_of(launch)),
             "state_file": launch.state_file,
-            "hidden": [*launch.hashed, *launch.dropped],
+            "hidden": list(launch.hidden),
         }
 
         async def own() -> Counts:

@@ -11,6 +11,7 @@ from typing import Any
 
 from mlops.errors import MlopsError
 from mlops.journal.consumer_records import Progress
+from mlops.runtimes.example import concealed
 from mlops.serving.counting import ArmCounters, Counts
 from mlops.serving.revision import LiveRevision
 from mlops.serving.runners.base import RunnerStats
@@ -53,7 +54,7 @@ def state_of(
         started_ms=started_ms,
         stopped_ms=stopped_ms,
         notes=said.notes,
-        request=said.request,
+        request=concealed(said.request, launch.hidden),
         runtimes=said.runtimes,
     )
 

@@ -184,6 +184,11 @@ class TrainSettings(StoreSettings, Protocol):
         """Names the metric and the data by which models are compared."""
         ...
 
+    @property
+    def journal(self) -> JournalSettings:
+        """Names the features whose values are to be kept nowhere."""
+        ...
+
 
 def value_at(settings: object, key: str) -> Any:  # noqa: ANN401 - whatever the setting holds
     """Return the setting that `section.name` names."""

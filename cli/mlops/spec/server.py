@@ -136,6 +136,11 @@ class Launch:
         return f"{'https' if self.tls else 'http'}://{self._host}:{self.port}"
 
     @property
+    def hidden(self) -> tuple[str, ...]:
+        """Features whose values are kept nowhere."""
+        return (*self.hashed, *self.dropped)
+
+    @property
     def is_local(self) -> bool:
         """Whether only this machine can reach it."""
         return self.host in LOOPBACK

@@ -16,7 +16,12 @@ numbers among the others are x_(1) <= … <= x_(m).
   needs: it has the ties that percentiles hide. Which numbers are in it follows from them.
 - Infinities are counted apart; they are in neither, nor in mean and standard deviation.
 - Categories are kept most frequent first, ties in the order of their text, up to a limit; all
-  others are counted as `other`. A text longer than `MAX_TEXT` is never kept: it is prose.
+  others are counted as `other`. A text longer than `MAX_TEXT` is never kept: it is prose. Where
+  there are more than the limit, one that fewer than `LEAST_ROWS` rows have is not kept either.
+- A value that nearly every row has for itself says who a row is about. Of a feature `distinct`
+  nothing but counts is kept: texts of which at least `DISTINCT` of n are different, or the
+  categories to be named are below `LEAST_NAMED` of n; and whole numbers of which as many are
+  different and which are ids, see `mlops.stats.identifiers`.
 
 Times become seconds since 1970 in UTC; one without a zone is taken as UTC.
 """
@@ -36,8 +41,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: number, boolean (true and false), category (text), time, mixed (values of several kinds, written
-#: as text), empty (nothing but missing values).
-Kind = Literal["number", "boolean", "category", "time", "mixed", "empty"]
+#: as text), empty (nothing but missing values), distinct (texts or ids, nearly all different),
+#: hidden (only counted, as its values are to be kept nowhere).
+Kind = Literal["number", "boolean", "category", "time", "mixed", "empty", "distinct", "hidden"]
 
 #: Bins of a histogram.
 BINS = 20
@@ -47,6 +53,11 @@ MAX_SAMPLE = 10_000
 MAX_CATEGORIES = 50
 #: Characters of the longest category that is named.
 MAX_TEXT = 100
+#: Share of different texts from which a feature is `distinct`.
+DISTINCT = 0.8
+#: Where there are more categories than are named: rows that one has at least, and the share of all
+#: values that those named have.
+LEAST_ROWS, LEAST_NAMED = 5, 0.1
 _PERCENT = 100
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -85,7 +96,8 @@ class Categories:
     """The texts of a feature.
 
     Attributes:
-        counts: Text to number of times, most frequent first, `MAX_CATEGORIES` at most.
+        counts: Text to number of times, most frequent first, `MAX_CATEGORIES` at most; none of a
+            feature that is `distinct`.
         other: How often anything else occurred.
         distinct: How many different ones there are in all.
     """
@@ -104,7 +116,7 @@ class FeatureProfile:
         count: Values that are not missing.
         missing: Values that are.
         numbers: Of a number or a time; None without a finite one.
-        categories: Of a boolean, a category or a mixture, else None.
+        categories: Of a boolean, a category, a mixture or what is distinct, else None.
     """
 
     kind: Kind
@@ -143,7 +155,31 @@ def profile_feature(
         convert = _seconds if kind == "time" else _float
         numbers = np.array([convert(v) for v in present], dtype=float)
         return _numeric(kind, numbers, missing, sample)
-    return FeatureProfile(kind, len(present), missing, categories=_categories(present))
+    categories = _categories(present)
+    if kind != "boolean" and _tells_rows_apart(categories, len(present)):
+        return distinct_feature(len(present), missing, categories.distinct)
+    return FeatureProfile(kind, len(present), missing, categories=categories)
+
+
+def distinct_feature(count: int, missing: int, distinct: int) -> FeatureProfile:
+    """Describe a feature of which nearly every value is another, without any of them."""
+    return FeatureProfile("distinct", count, missing, categories=Categories({}, count, distinct))
+
+
+def hidden_feature(values: Sequence[Any] | NDArray[Any]) -> FeatureProfile:
+    """Count the values of a feature that are to be kept nowhere.
+
+    >>> hidden_feature(["Ada", None])
+    FeatureProfile(kind='hidden', count=1, missing=1, numbers=None, categories=None)
+    """
+    found = profile_feature(values, 0)
+    return FeatureProfile("hidden", found.count, found.missing)
+
+
+def _tells_rows_apart(categories: Categories, count: int) -> bool:
+    named = count - categories.other
+    too_many = categories.distinct > MAX_CATEGORIES and named < LEAST_NAMED * count
+    return too_many or categories.distinct >= DISTINCT * count
 
 
 def _python(values: NDArray[Any]) -> list[Any]:
@@ -252,7 +288,9 @@ def _edges(low: float, high: float) -> NDArray[np.float64]:
 def _categories(present: Sequence[Any]) -> Categories:
     texts = Counter(_text(value) for value in present)
     ordered = sorted(texts.items(), key=lambda item: (-item[1], item[0]))
-    kept = dict([item for item in ordered if len(item[0]) <= MAX_TEXT][:MAX_CATEGORIES])
+    least = LEAST_ROWS if len(texts) > MAX_CATEGORIES else 1
+    short = [item for item in ordered if len(item[0]) <= MAX_TEXT and item[1] >= least]
+    kept = dict(short[:MAX_CATEGORIES])
     return Categories(kept, other=len(present) - sum(kept.values()), distinct=len(texts))
 
 

@@ -2,7 +2,8 @@
 
 A number is itself, and a category minus the logarithm of its share: a rare one is far out. A
 missing value has the code of the median of the others, in a column of its own 1 more than there.
-Times, which only grow, and what is empty in the training data are left out.
+Times, which only grow, and what is empty in the training data are left out, and so is what says
+which row it is: ids, and features that are kept nowhere.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def codings(profiles: Mapping[str, FeatureProfile]) -> list[Coding]:
     for name, profile in profiles.items():
         if profile.kind == "number" and profile.numbers is not None:
             found.append(Coding(name, None, 0.0, profile.numbers.percentiles[50]))
-        elif profile.categories is not None and profile.count:
+        elif profile.categories is not None and profile.count and profile.kind != "distinct":
             total = profile.count + 2
             codes = {
                 text: -math.log((count + 1) / total)

@@ -45,6 +45,7 @@ class Job:
         experiment: Name of the experiment.
         provenance: Where it comes from.
         tags: What else its runs are tagged with.
+        hidden: Features whose values are to be kept nowhere.
     """
 
     project: Project
@@ -56,6 +57,7 @@ class Job:
     experiment: str
     provenance: Provenance
     tags: Mapping[str, str] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ def _described(client: MlflowClient, run: Run, model: Logged, job: Job) -> str:
         step = job.project.entry_points.get(run.data.tags.get("mlflow.project.entryPoint", ""))
         if step is not None:
             files = (*data_files(step, run.data.params, folder), *files)
-    return reference.describe(client, run, model, files, folder)
+    return reference.describe(client, run, model, files, folder, job.hidden)
 
 
 def open_experiment(

@@ -333,5 +333,6 @@ def _prepare(
         experiment=request.experiment or settings.tracking.experiment or project.name,
         provenance=provenance,
         tags=read_tags(request.tags) | ({ORIGIN_TAG: origin.run_id} if origin else {}),
+        hidden=frozenset((*settings.journal.hash, *settings.journal.drop)),
     )
     return job, assigned.axes, gaps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -18,7 +19,8 @@ from mlops.registry import open_registry
 from mlops.registry.logged_models import Logged
 from mlops.registry.stores.base import file_checksum
 from mlops.settings import load_settings
-from mlops.stats.outlier_document import RowDetector
+from mlops.stats.outlier_document import OUTLIER_FILE, RowDetector
+from mlops.stats.outlier_document import from_json as from_detector
 from mlops.stats.profile_document import PROFILE_FILE, from_json
 from mlops.stats.row_codes import Coding
 from mlops.tables.signature import Column, Signature
@@ -106,6 +108,52 @@ def test_without_a_table_the_reason_is_told(desk: Desk) -> None:
 def test_a_signature_without_names_has_no_features(desk: Desk) -> None:
     Model(signature=infer_signature(FRAME[["a"]].to_numpy())).save(str(desk.source / "MLmodel"))
     assert desk.describe() == "the model has no signature with named columns"
+
+
+def test_values_that_say_who_a_row_is_about_are_nowhere_in_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored: dict[str, str] = {}
+
+    def store(_client: object, _model: object, name: str, text: str) -> None:
+        stored[name] = text
+
+    monkeypatch.setattr(reference, "_store", store)
+    n = 400
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame(
+        {
+            "customer_id": rng.permutation(n) * 977 + 100_003,
+            "iban": [f"DE{at:018}" for at in rng.permutation(n)],
+            "surname": rng.choice(["Muster", "Beispiel"], n),
+            "zip": rng.choice([30159, 80331], n),
+            "income": rng.normal(3e4, 5e3, n).round(2),
+            "town": rng.choice(["Kiel", "Bonn"], n),
+        }
+    )
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    source = tmp_path / "model"
+    source.mkdir()
+    floats = frame.astype({"customer_id": float, "zip": float})
+    Model(signature=infer_signature(floats)).save(str(source / "MLmodel"))
+    model: Any = Logged("model", str(source), "run")
+    run: Any = SimpleNamespace(inputs=None)
+    files = [file_of(tmp_path / "t.csv")]
+    client: Any = None
+    hidden = ("surname", "zip")
+    assert describe(client, run, model, files, tmp_path, hidden) == ""
+    profile = from_json(stored[PROFILE_FILE])
+    assert {name: each.kind for name, each in profile.features.items()} == {
+        "customer_id": "distinct", "iban": "distinct", "surname": "hidden", "zip": "hidden",
+        "income": "number", "town": "category",
+    }  # fmt: skip
+    assert not profile.joint
+    detector = from_detector(stored[OUTLIER_FILE])
+    assert [each.name for each in detector.codings] == ["income", "town"]
+    text = "".join(stored.values())
+    assert "Kiel" in text
+    for told in ("Muster", "30159", *frame["iban"][:50], *map(str, frame["customer_id"][:50])):
+        assert told not in text
 
 
 def test_a_detector_takes_fewer_rows_of_a_wide_table_and_never_fails_the_training(

@@ -7,8 +7,9 @@ A training script is any script, so its table is not passed on. In this order ar
 2. a file that a parameter of type `path` or `uri` names;
 
 and of those the first that has every column of the model's signature. Only these columns are
-described. The digest in a profile is that of the file's bytes: it says what was described, also
-where the script logged a part of the file.
+described, and those whose values the journal must not keep (`[journal] hash` and `drop`) are only
+counted: a model's files travel further than a journal. The digest in a profile is that of the
+file's bytes: it says what was described, also where the script logged a part of the file.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -74,7 +75,12 @@ class Candidate:
 
 
 def describe(
-    client: MlflowClient, run: Run, model: Logged, files: Sequence[DataFile], folder: Path
+    client: MlflowClient,
+    run: Run,
+    model: Logged,
+    files: Sequence[DataFile],
+    folder: Path,
+    hidden: Collection[str] = (),
 ) -> str:
     """Store a model's reference profile in its folder.
 
@@ -84,6 +90,7 @@ def describe(
         model: The model.
         files: What the parameters name.
         folder: The project's, where the script ran.
+        hidden: Features whose values are to be kept nowhere.
 
     Returns:
         Why there is no profile; empty if there is one.
@@ -95,12 +102,12 @@ def describe(
     reasons = []
     for candidate in candidates(run, files, folder):
         try:
-            profile = _profile(candidate, signature)
+            profile = _profile(candidate, signature, hidden)
         except InvalidInputError as error:
             reasons.append(f"`{candidate.path}`: {error.message}")
         else:
             _store(client, model, PROFILE_FILE, to_json(profile))
-            detector = detector_of(candidate.path, profile.digest, signature)
+            detector = detector_of(candidate.path, profile.digest, signature, _personal(profile))
             if detector:
                 _store(client, model, OUTLIER_FILE, detector)
             return ""
@@ -152,8 +159,15 @@ def _source_file(source: str, folder: Path) -> Path | None:
     return local_file(uri, folder) if isinstance(uri, str) else None
 
 
-def _profile(candidate: Candidate, signature: Signature) -> Profile:
-    from mlops.stats.profiles import MAX_SAMPLE, profile_feature
+def _personal(profile: Profile) -> frozenset[str]:
+    """Return the features of which no value is kept."""
+    kept_nowhere = ("distinct", "hidden")
+    return frozenset(k for k, each in profile.features.items() if each.kind in kept_nowhere)
+
+
+def _profile(candidate: Candidate, signature: Signature, hidden: Collection[str]) -> Profile:
+    from mlops.stats.identifiers import profile_column
+    from mlops.stats.profiles import MAX_SAMPLE, hidden_feature
 
     frame = read_frame(candidate.path, signature)
     features = signature.names
@@ -161,14 +175,19 @@ def _profile(candidate: Candidate, signature: Signature) -> Profile:
     if missing:
         raise InvalidInputError(f"it lacks the column `{missing[0]}` of the model's signature")
     sample = min(MAX_SAMPLE, max(_LEAST_OF_A_FEATURE, _MOST_SAMPLED // len(features)))
+    columns = {name: values_of(frame[name]) for name in features}
+    profiles = {
+        name: hidden_feature(cells) if name in hidden else profile_column(name, cells, sample)
+        for name, cells in columns.items()
+    }
     return Profile(
         name=candidate.name,
         digest=file_checksum(candidate.path)[:_DIGITS],
         source=str(candidate.path),
         rows=len(frame),
         profiled_rows=len(frame),
-        features={name: profile_feature(values_of(frame[name]), sample) for name in features},
-        joint=_joint({name: values_of(frame[name]) for name in features}, sample),
+        features=profiles,
+        joint=_joint({k: v for k, v in columns.items() if profiles[k].kind == "number"}, sample),
     )
 
 
@@ -187,26 +206,29 @@ def _joint(columns: Mapping[str, Any], sample: int) -> dict[str, JointFeature]:
 
 # A sweep asks about the same file for every trial.
 @lru_cache(maxsize=4)
-def detector_of(path: Path, _digest: str, signature: Signature) -> str:
+def detector_of(
+    path: Path, _digest: str, signature: Signature, without: frozenset[str] = frozenset()
+) -> str:
     """Return a detector of outliers among such rows, as JSON.
 
     Args:
         path: The table.
         _digest: Of its bytes.
         signature: Of the model.
+        without: Features that it does not look at.
 
     Returns:
         Empty where there are too few rows, or where it failed, which is logged: the model has been
         trained, and is worth more than its detector.
     """
     try:
-        return _fitted(path, signature)
+        return _fitted(path, signature, without)
     except Exception as error:  # noqa: BLE001 - see above; a table may hold anything
         _LOG.warning("no detector of outliers was made of %s: %r", path, error)
         return ""
 
 
-def _fitted(path: Path, signature: Signature) -> str:
+def _fitted(path: Path, signature: Signature, without: frozenset[str]) -> str:
     from mlops.stats.outliers import LEAST_ROWS, MOST_ROWS, most_rows
     from mlops.stats.profiles import profile_feature
     from mlops.stats.row_codes import codings
@@ -216,7 +238,8 @@ def _fitted(path: Path, signature: Signature) -> str:
         return ""
     # In random order, so that the first rows are a sample too.
     frame = frame.sample(min(len(frame), MOST_ROWS), random_state=0)
-    known = codings({name: profile_feature(values_of(frame[name]), 0) for name in signature.names})
+    names = [name for name in signature.names if name not in without]
+    known = codings({name: profile_feature(values_of(frame[name]), 0) for name in names})
     if not known:
         return ""
     # Each feature has two columns. All rows of a wide table would take gigabytes.
