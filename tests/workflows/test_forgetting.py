@@ -55,6 +55,11 @@ def _documented(url: str) -> list[dict[str, Any]]:
     return found
 
 
+def audited(shop: Shop) -> list[str]:
+    entries = shop.ok("audit", "show", "--json").document["entries"]
+    return [each["action"] for each in entries]
+
+
 def _rows(folder: Path) -> list[dict[str, Any]]:
     files = folder / "lake/wine/requests"
     if not files.is_dir():
@@ -119,9 +124,19 @@ def test_a_unit_is_forgotten_wherever_it_was(wine_shop: Shop) -> None:
     assert "alcohol" not in row
     assert len(row["alcohol#"]) == 32
 
-    said = wine_shop.ok("journal", "forget", "--unit", "ann", "--json").document
+    before = audited(wine_shop)
+    nobody = wine_shop.run("journal", "forget", "--unit", "nobody", "--json")
+    assert nobody.code == 5
+    assert "no request of the unit `nobody`" in nobody.document["error"]["message"]
+    assert audited(wine_shop) == before
+    done = wine_shop.run("journal", "forget", "--unit", "ann", "--unit", "nobody", "--json")
+    assert done.code == 5
+    said = done.document
     fits("journal-forget", said)
-    assert said["requests"] == 2
+    assert (said["units"], said["not_found"], said["requests"]) == (2, ["nobody"], 2)
+    assert audited(wine_shop)[len(before) :] == ["forget, begun", "forget"]
+    # A second time it is still known, and has no features left.
+    assert wine_shop.ok("journal", "forget", "--unit", "ann", "--json").document["requests"] == 0
     assert {each["sink"]: each["requests"] for each in said["sinks"]} == {"lake": 2, "search": 2}
     assert all("/mlops-wine-requests/_search" in path for path, _ in asked)
     left = [each["features"][0][name] for each in bulk.documents.values() if "features" in each]
@@ -152,10 +167,16 @@ def test_a_unit_is_forgotten_wherever_it_was(wine_shop: Shop) -> None:
     spool = wine_shop.folder / ".mlops/run/wine.spool"
     spool.mkdir()
     (spool / "a.refused").write_bytes(b"[]")
-    gone = wine_shop.ok("journal", "forget", "--unit", "nobody")
+    gone = wine_shop.run("journal", "forget", "--unit", "ann", "--unit", "[nobody]")
+    assert gone.code == 5
+    assert "the features of 1 unit are gone" in gone.out
+    assert "no request of the unit [nobody] was found" in gone.out
     assert "0 requests" in gone.out
     assert "requests in 1 files of" in " ".join(gone.out.split())
     assert "not reached" in gone.out
+    none = wine_shop.run("journal", "forget", "--unit", "nobody")
+    assert none.code == 5
+    assert "requests in 1 files of" in " ".join(none.err.split())
     trail = wine_shop.ok("audit", "show", "--json").out
     assert "forget, begun" in trail
     assert "ann" not in trail

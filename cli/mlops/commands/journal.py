@@ -9,7 +9,7 @@ import typer
 from mlops.commands.arguments import Name
 from mlops.commands.command_line import App
 from mlops.commands.output import Json, moment, plain, show
-from mlops.errors import UsageError
+from mlops.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -166,13 +166,16 @@ def forget(
 ) -> None:
     """Forget the features of sticky units wherever they are stored, which cannot be undone.
 
-    For example `mlops journal forget --unit customer-4711`. It says what it cannot reach.
+    For example `mlops journal forget --unit customer-4711`. It says what it cannot reach. Where a
+    unit has no request, the exit code is 5.
     """
     from mlops.settings import load_settings
     from mlops.workflows.forgetting import forget_units
 
     found = forget_units(load_settings(), name, unit)
     show(plain(found), as_json=as_json, render=lambda out: _render_forgotten(out, found))
+    if found.not_found:
+        raise typer.Exit(NotFoundError.exit_code)
 
 
 @app.command("void")
@@ -257,9 +260,12 @@ def _render_void(out: Console, found: Voided) -> None:
 def _render_forgotten(out: Console, found: Forgotten) -> None:
     from rich.markup import escape
 
-    units = "1 unit" if found.units == 1 else f"{found.units:,} units"
+    count = found.units - len(found.not_found)
+    units = "1 unit" if count == 1 else f"{count:,} units"
     out.print(f"[bold]{found.name}[/]: the features of {units} are gone")
     out.print(f"  journal and archive: {found.requests:,} requests")
+    for unit in found.not_found:
+        out.print(f"[yellow]  no request of the unit {escape(unit)} was found[/]", soft_wrap=True)
     for each in found.sinks:
         if each.requests is not None:
             out.print(f"  sink {escape(each.sink)}: {each.requests:,} requests")

@@ -225,6 +225,21 @@ def count_archived_features(journal: SqlJournal, before_ms: int) -> int:
     )
 
 
+def known_units(journal: SqlJournal, units: Collection[bytes]) -> set[bytes]:
+    """Return which of some sticky units have requests, also archived ones.
+
+    Raises:
+        RemoteError: The journal or its archive cannot be read.
+    """
+    from mlops.journal import archiving
+
+    found = journal.known_units(units)
+    for part in journal.archived_parts():
+        if left := set(units) - found:
+            found |= archiving.known_units(journal, part, left)
+    return found
+
+
 def forget_archived_features(
     settings: RolloutSettings,
     name: str,

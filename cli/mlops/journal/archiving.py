@@ -259,6 +259,13 @@ def _of_units(journal: Noting, part: ArchivedPart, units: Collection[bytes]) -> 
         }
 
 
+def known_units(journal: Noting, part: ArchivedPart, units: Collection[bytes]) -> set[bytes]:
+    """Return which of some sticky units have requests in a part."""
+    with journal.part_file(part, "decisions") as file:
+        found = (bytes(u) for rows in read_rows(file, ("unit",)) for (u,) in rows if u is not None)
+        return set(units).intersection(found)
+
+
 def count_features(journal: Noting, part: ArchivedPart, before_ms: int) -> int:
     """Count the decisions of a part from before a time that have features."""
     with journal.part_file(part, "features") as file:

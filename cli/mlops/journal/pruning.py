@@ -67,6 +67,13 @@ def forget_units(engine: Engine, units: Collection[bytes]) -> Iterator[int]:
         yield done.rowcount
 
 
+def known_units(connection: Connection, units: Collection[bytes]) -> set[bytes]:
+    """Return which of some sticky units have requests that are not archived."""
+    d = decisions.c
+    found = connection.execute(select(d.unit).where(d.unit.in_(list(units))).distinct())
+    return {bytes(unit) for unit in found.scalars()}
+
+
 def _count_forgetting(connection: Connection) -> None:
     """Tell who is archiving that what it has read may hold what is forgotten now."""
     connection.execute(update(meta).values(forgotten=meta.c.forgotten + 1))

@@ -431,6 +431,15 @@ class SqlJournal(ArchivableDatabase):
         with self._writing():
             yield from pruning.forget_features(self._engine, before_ms)
 
+    def known_units(self, units: Collection[bytes]) -> set[bytes]:
+        """Return which of some sticky units have requests that are not archived.
+
+        Raises:
+            JournalUnavailableError: It cannot be read.
+        """
+        with self._reading() as connection:
+            return pruning.known_units(connection, units)
+
     def forget_units(self, units: Collection[bytes]) -> Iterator[int]:
         """Clear the features of sticky units that are not archived; yield how many, in batches.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from mlops.deployment.archiving import forget_archived_features
+from mlops.deployment.archiving import forget_archived_features, known_units
 from mlops.deployment.journals import open_journal
 from mlops.deployment.log_sinks import log_sinks
 from mlops.deployment.recording import event_now, record
@@ -51,6 +52,7 @@ class Forgotten:
     Attributes:
         name: Name of the deployment.
         units: How many were asked for.
+        not_found: Those of which there is no request, as they were asked for.
         requests: Requests whose features the journal and its archive had.
         sinks: By sink of the request log.
         stays: What is kept of these units all the same.
@@ -59,6 +61,7 @@ class Forgotten:
 
     name: str
     units: int
+    not_found: tuple[str, ...]
     requests: int
     sinks: tuple[InSink, ...]
     stays: tuple[str, ...]
@@ -74,7 +77,8 @@ def forget_units(settings: Settings, name: str | None, units: Sequence[str]) -> 
         units: The units, as callers send them.
 
     Raises:
-        NotFoundError: There is no such deployment, or its key is lost.
+        NotFoundError: There is no such deployment, its key is lost, or it has no request of any of
+            the units; nothing is changed.
         InvalidInputError: It never had sticky units.
         RemoteError: The journal or its archive cannot be written.
     """
@@ -84,9 +88,17 @@ def forget_units(settings: Settings, name: str | None, units: Sequence[str]) -> 
     try:
         if not where.key.exists():
             raise NotFoundError(f"The key of `{picked}`, by which units are known, is not here.")
-        hashes = _hashes(journal, where.key.read_bytes(), picked, units)
+        by_unit = _hashes(journal, where.key.read_bytes(), picked, units)
+        known = known_units(journal, set().union(*by_unit.values()))
+        found = {unit: its & known for unit, its in by_unit.items() if its & known}
+        not_found = tuple(unit for unit in by_unit if unit not in found)
+        spool = where.state.with_name(f"{picked}.spool")
+        waiting = sum(1 for each in spool.glob("*.*"))
+        if not found:
+            raise _no_request(picked, not_found, _in_spool(waiting, spool) if waiting else "")
+        hashes = set().union(*found.values())
         # In writing before anything is gone; the audit trail has no unit, only how many.
-        begun = event_now("forget, begun", _SUBJECT, evidence={"units": len(units)})
+        begun = event_now("forget, begun", _SUBJECT, evidence={"units": len(found)})
         record(settings, picked, begun)
         # Before the sinks, which would get again what the journal still has.
         count = sum(journal.forget_units(hashes))
@@ -98,22 +110,38 @@ def forget_units(settings: Settings, name: str | None, units: Sequence[str]) -> 
                 "the journal's write-ahead log, until its server has written a few thousand more "
                 "requests, or is stopped"
             )
-        spool = where.state.with_name(f"{picked}.spool")
-        if waiting := sum(1 for each in spool.glob("*.*")):
-            # Of servers that could not write the journal; who delivers some writes features again.
-            also_kept_in.append(
-                f"requests in {waiting:,} files of `{spool}`, which are not in the journal; those "
-                "in `*.decisions` come when its server can write, run the command again then"
-            )
+        if waiting:
+            also_kept_in.append(_in_spool(waiting, spool))
         record(settings, picked, event_now("forget", _SUBJECT, after={"requests": count}))
     finally:
         journal.close()
     also_kept_in += [f"the sink `{each.sink}`: {each.fault}" for each in sinks if each.fault]
-    return Forgotten(picked, len(units), count, tuple(sinks), _STAYS, tuple(also_kept_in))
+    return Forgotten(
+        picked, len(by_unit), not_found, count, tuple(sinks), _STAYS, tuple(also_kept_in)
+    )
 
 
-def _hashes(journal: SqlJournal, key: bytes, name: str, units: Sequence[str]) -> set[bytes]:
-    """Return the hashes of units in every experiment of the journal."""
+def _in_spool(files: int, spool: Path) -> str:
+    # Of servers that could not write the journal; who delivers some writes features again.
+    return (
+        f"requests in {files:,} files of `{spool}`, which are not in the journal; those in "
+        "`*.decisions` come when its server can write, run the command again then"
+    )
+
+
+def _no_request(name: str, units: Sequence[str], spooled: str) -> NotFoundError:
+    some = f"of the unit `{units[0]}`" if len(units) == 1 else f"of any of {len(units):,} units"
+    hint = "A unit is written as callers send it; another key of the deployment knows other units"
+    return NotFoundError(
+        f"`{name}` has no request {some}: nothing was found, and nothing is changed.",
+        hint=f"{hint}. Not looked at: {spooled}." if spooled else f"{hint}.",
+    )
+
+
+def _hashes(
+    journal: SqlJournal, key: bytes, name: str, units: Sequence[str]
+) -> dict[str, set[bytes]]:
+    """Return the hashes of each unit in every experiment of the journal."""
     specs = [from_dict(e.spec) for e in journal.revision_events() if is_spec(e) and e.spec]
     salts = {salt_of(spec.experiment) for spec in specs if spec.sticky_by}
     if not salts:
@@ -121,8 +149,8 @@ def _hashes(journal: SqlJournal, key: bytes, name: str, units: Sequence[str]) ->
             f"`{name}` never had sticky units, so no request is known to be of one.",
             hint=f"`mlops journal prune {name} --older-than DAYS` forgets by age.",
         )
-    found = (unit_hash(unit, key, salt) for unit in units for salt in salts)
-    return {each for each in found if each is not None}
+    hashes = {unit: [unit_hash(unit, key, salt) for salt in salts] for unit in units}
+    return {unit: {each for each in its if each is not None} for unit, its in hashes.items()}
 
 
 def _in_sinks(
