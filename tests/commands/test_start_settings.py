@@ -18,7 +18,7 @@ name = "wine"
 
 [journal]
 url = "env:WINE_JOURNAL"
-hash = ["alcohol"]
+hash = ["customer"]
 
 [watch]
 webhook = "env:WINE_HOOK"

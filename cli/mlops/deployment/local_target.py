@@ -81,6 +81,7 @@ class Local:
         if isinstance(wanted, Again):
             return self._again(wanted, how, talk)
         settings = self._settings
+        from mlops.deployment.hidden_inputs import notes_on_hidden
         from mlops.deployment.ledgers import check_base
         from mlops.deployment.local_monitoring import check_watching
         from mlops.deployment.local_revision import prepare
@@ -103,6 +104,7 @@ class Local:
         _check_stopped(settings, spec.name)
         restart = _to_restart(settings, spec.name)
         notes += _sums(spec) + restart + _choice_of_key(settings, spec.name)
+        notes += notes_on_hidden(settings, spec)
         notes = (prepared.owned, *notes) if prepared.owned else notes
         plan = replace(plan, notes=notes, kept=kept_lines(wanted, spec))
         intent = Intent(action="deploy", spec=spec, given=wanted.given)

@@ -88,7 +88,8 @@ def evaluate_model(
     n = ours.size
     refused, hint = refusal(n, min_effective, None)
     if not n:
-        hint = 'It is asked about rows with a label and features: `[journal] features = "all"`.'
+        hint = "It is asked about rows with a label and features: `[journal] features`, `hash` and "
+        hint += "`drop` say which are kept."
     if not refused and feedback_test(evidence).differs:
         refused = "Arms differ in how many of their requests have a truth: rows with one are not "
         refused += "like the others."

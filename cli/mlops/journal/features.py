@@ -17,7 +17,7 @@ Journals of version 3 and older hold objects in three shapes, with the names in 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -33,6 +33,7 @@ FeatureRow: TypeAlias = dict[str, Any] | list[Any]
 
 _Names: TypeAlias = tuple[str, ...]
 _ONE_RECORD = 1
+_MOST_NAMED = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,36 @@ class Hiding:
 
 
 _NOTHING = Hiding()
+
+
+def not_kept(names: Collection[str], needed: Iterable[str]) -> str:
+    """Say which features are needed and not kept, and which setting keeps them out.
+
+    Args:
+        names: Names that the journal has of a request.
+        needed: Names that a model takes.
+
+    Returns:
+        A clause; empty if all are there.
+
+    >>> not_kept(["age", "iban#"], ["age", "iban", "surname"])
+    'the journal has `iban` as a hash only (`[journal] hash`), and no `surname` (`[journal] drop` \
+or `features`, or it was not sent)'
+    """
+    missing = [name for name in needed if name not in names]
+    hashed = [name for name in missing if f"{name}#" in names]
+    gone = [name for name in missing if f"{name}#" not in names]
+    clauses = []
+    if hashed:
+        clauses.append(f"{_quoted(hashed)} as a hash only (`[journal] hash`)")
+    if gone:
+        clauses.append(f"no {_quoted(gone)} (`[journal] drop` or `features`, or it was not sent)")
+    return f"the journal has {', and '.join(clauses)}" if clauses else ""
+
+
+def _quoted(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(f"`{name}`" for name in names[:_MOST_NAMED]) + more
 
 
 def features_of(

@@ -65,7 +65,8 @@ def feature_of_units(journal: Journal, evidence: Evidence, column: str) -> list[
     if values and all(value is None for value in values):
         raise InvalidInputError(
             f"No request with feedback has a feature `{column}` in the journal.",
-            hint='`[journal] features = "all"` keeps them; `mlops journal export` shows them.',
+            hint='`[journal] features = "all"` keeps all but those in `hash` and `drop`; '
+            "`mlops journal export` shows them.",
         )
     return values
 

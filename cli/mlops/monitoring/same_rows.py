@@ -72,7 +72,8 @@ def ask_all(
     if not rows:
         raise NotFoundError(
             "No row of this experiment has both its truth and its features in the journal.",
-            hint='Keep `[journal] features = "all"` and send truth with `mlops feedback`.',
+            hint='Keep `[journal] features = "all"`, with no input of a model in `hash` or `drop`, '
+            "and send truth with `mlops feedback`.",
         )
     predictions: list[list[Answer]] = [[] for _ in spec.arms]
     for start in range(0, len(rows), _BATCH):

@@ -20,6 +20,7 @@ from packaging.version import Version
 
 from mlops.consumers import CONSUMERS
 from mlops.deployment.access import given_tls
+from mlops.deployment.hidden_inputs import describe_hidden, hidden_inputs
 from mlops.deployment.owners import ahead
 from mlops.deployment.runtime_files import is_alive, known_names, places, read_server_state
 from mlops.deployment.start_settings import changed_since_start, describe_changed
@@ -282,6 +283,7 @@ def _tls_checks(settings: Settings) -> Iterator[Check]:
 def _server_checks(settings: Settings) -> Iterator[Check]:
     """Name the servers here that were started with other settings, of those no command names."""
     for name in known_names(settings):
+        yield from _hidden_checks(settings, name)
         changed = changed_since_start(settings, name, addresses=False)
         if changed:
             fix = f"`mlops stop {name}`, then `mlops start {name}`."
@@ -295,6 +297,18 @@ def _owner_checks(settings: Settings) -> Iterator[Check]:
         text, fix = ahead(settings, places(settings, name))
         if text:
             yield Check(f"name {name}", "warning", text, fix, "ledger")
+
+
+def _hidden_checks(settings: Settings, name: str) -> Iterator[Check]:
+    """Name what a server's journal hides of what its models take, and what that prevents."""
+    state = read_server_state(places(settings, name))
+    if state is None:
+        return
+    folders = [path for path in state.launch.served.paths if path]
+    said = describe_hidden(hidden_inputs(state.launch.hidden, folders))
+    if said:
+        fix = 'See "What is lost" in docs/personal-data.md.'
+        yield Check(f"features {name}", "warning", said, fix, "hidden")
 
 
 def _tls(tls: Tls) -> str:

@@ -17,6 +17,7 @@ from mlops.evaluation.base import Evaluation
 from mlops.evaluation.model_value import Ask, evaluate_model
 from mlops.evaluation.policy_value import evaluate_policy
 from mlops.journal.caps import Caps
+from mlops.journal.features import not_kept
 from mlops.journal.json_text import as_json
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.evidence import Evidence, gather
@@ -124,21 +125,29 @@ def _scorer(settings: Settings, evidence: Evidence, version: ModelVersion) -> It
         pythons = isolate(settings, alone, [str(folder)], lambda _: None)
         loaded = load_model(folder, "pyfunc", python=next(iter(pythons), ""))
         try:
-            yield _Scorer(_asking(version.label, loaded.model), loaded.classes)
+            inputs = [each.name for each in loaded.signature.columns if each.required]
+            yield _Scorer(_asking(version.label, loaded.model, inputs), loaded.classes)
         finally:
             if loaded.process is not None:
                 loaded.process.close()
 
 
-def _asking(label: str, model: Any) -> Ask:  # noqa: ANN401 - a `ServableModel`
+def _asking(label: str, model: Any, inputs: Sequence[str]) -> Ask:  # noqa: ANN401 - a `ServableModel`
     def ask(rows: Sequence[Any]) -> list[Any]:
+        lacking = not_kept(rows[0], inputs) if isinstance(rows[0], dict) else ""
+        if lacking:
+            raise InvalidInputError(
+                f"`{label}` cannot be asked about the logged requests: {lacking}.",
+                hint="Evaluate a model that does not take these columns, or have later requests "
+                "keep them. `--policy` needs no features.",
+            )
         payload = Records(list(rows)) if isinstance(rows[0], dict) else Rows(list(rows))
         try:
             answers = rows_of(model.predict(payload, {}), len(rows))
         except ProtocolError as error:
             raise InvalidInputError(
                 f"`{label}` does not take the logged rows: {error.message}",
-                hint='`[journal] features = "all"` keeps every feature of a request.',
+                hint="`[journal] features`, `hash` and `drop` say which features are kept.",
             ) from error
         if answers is None:
             raise InvalidInputError(f"`{label}` answers {len(rows)} rows as a whole, not each.")

@@ -23,7 +23,7 @@ from mlops.explaining import (
     newest_requests,
     too_few,
 )
-from mlops.journal.features import KeptRows
+from mlops.journal.features import KeptRows, not_kept
 from mlops.journal.sql import SqlJournal
 from mlops.registry import fetched
 from mlops.registry.refs import resolve_all
@@ -239,7 +239,8 @@ def _asked(
     if found.rows is None:
         raise NotFoundError(
             "The features of this request were not kept, or are forgotten.",
-            hint="`[journal] features` says which are kept; `--data FILE` names rows.",
+            hint="`[journal] features`, `hash` and `drop` say which are kept: of rows without "
+            "names none, where something is hidden. `--data FILE` names rows.",
         )
     specs = {e.revision: e.spec for e in journal.revision_events() if is_spec(e) and e.spec}
     document = specs.get(found.decision.revision)
@@ -268,6 +269,12 @@ def _loaded(settings: Settings, spec: DeploymentSpec) -> Iterator[list[Explainab
 
 def _rows(kept: KeptRows, signature: Signature) -> Rows:
     names = kept.names or list(signature.names)
+    if lacking := not_kept(names, signature.names):
+        raise InvalidInputError(
+            f"This request cannot be explained: {lacking}.",
+            hint="`--data FILE` explains rows of a file. Later requests can be explained if the "
+            "journal keeps every input of the model, or the model does not take that column.",
+        )
     rows = [row for row in kept.rows if isinstance(row, list) and len(row) == len(names)]
     if not rows:
         raise InvalidInputError("The request has no rows of named columns, which have no shares.")

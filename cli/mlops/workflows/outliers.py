@@ -95,7 +95,8 @@ def look_for_outliers(
         most: How many rows to list.
 
     Raises:
-        InvalidInputError: `level` is no number, or a model's detector cannot be read.
+        InvalidInputError: `level` is no number, a model's detector cannot be read, or the journal
+            lacks a feature of every row that it looks at.
         NotFoundError: There is no such deployment, its journal is not here, or it has answered no
             request yet.
         ConflictError: Its servers keep no journal.
@@ -111,6 +112,9 @@ def look_for_outliers(
         journal.close()
     if found is None or not found.requests:
         raise unanswered(located.name)
+    shares = found.shares.values()
+    if not any(each.rows for each in shares) and any(each.incomplete for each in shares):
+        raise _nothing_to_look_at(settings, {name for each in shares for name in each.lacking})
     path = places(settings, located.name).key
     key = path.read_bytes() if path.exists() else None
     return OutlierReport(
@@ -121,6 +125,31 @@ def look_for_outliers(
         arms=tuple(_arm(arm, each) for arm, each in found.shares.items()),
         outliers=tuple(_outlier(each, key) for each in found.flagged[:most]),
         notes=tuple(notes_on(found, level)),
+    )
+
+
+def _nothing_to_look_at(settings: Settings, lacking: set[str]) -> InvalidInputError:
+    journal = settings.journal
+    by_setting = {
+        "hash": sorted(lacking.intersection(journal.hash)),
+        "drop": sorted(lacking.intersection(journal.drop)),
+    }
+    hidden = lacking.intersection((*journal.hash, *journal.drop))
+    by_setting["features"] = sorted(lacking - hidden)
+    why = ", ".join(
+        f"`{names[0]}`{f' and {len(names) - 1} more' if len(names) > 1 else ''} "
+        f"(`[journal] {setting}`{', or not sent' if setting == 'features' else ''})"
+        for setting, names in by_setting.items()
+        if names
+    )
+    again = (
+        "Train the models again: what `[journal] hash` or `drop` names then is not looked at."
+        if hidden == lacking
+        else "Have the journal keep them, or leave them out of the model's signature."
+    )
+    return InvalidInputError(
+        f"No row can be looked at: the detector needs features that the journal lacks, {why}.",
+        hint=again,
     )
 
 

@@ -14,6 +14,7 @@ from mlops.deployment.isolation import isolate
 from mlops.deployment.journals import open_journal
 from mlops.deployment.runtime_files import pick_name, places, read_server_state
 from mlops.errors import MlopsError, NotFoundError
+from mlops.journal.features import not_kept
 from mlops.journal.json_text import as_json
 from mlops.journal.looking_up import StoredDecision
 from mlops.journal.sql import SqlJournal
@@ -192,7 +193,10 @@ def _missing(arm: Arm, rid: RequestId, stored: StoredDecision | None) -> str:
     if (decision.revision, decision.arm) != (rid.revision, rid.arm):
         return "the journal has another revision or arm for it than its id"
     if stored.rows is None:
-        return "its features were not kept, or are forgotten: `[journal] features`, `journal prune`"
+        return (
+            "its features were not kept (`[journal] features`; of rows without names also `hash` "
+            "and `drop`), or are forgotten (`mlops journal prune`, `forget`)"
+        )
     if decision.status >= 500:
         return f"it failed with status {decision.status}, which says nothing of its rows"
     if decision.status < 400 and decision.predictions is None:
@@ -224,9 +228,8 @@ def _predicted(
         rows = stored.rows
         assert rows is not None
         needed = {column.name for column in loaded.signature.columns if column.required}
-        gone = sorted(needed - set(rows.names or needed))
-        if gone:
-            return told.unknown(f"`{gone[0]}` of its features was not kept: `[journal] features`")
+        if lacking := not_kept(rows.names or needed, sorted(needed)):
+            return told.unknown(lacking)
         names = tuple(rows.names) if rows.names else None
         try:
             prediction = loaded.model.predict(Rows(rows.rows, names), {})
