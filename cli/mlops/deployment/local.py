@@ -37,6 +37,7 @@ from mlops.errors import ConflictError, MlopsError, RemoteError, UsageError, kin
 from mlops.runtimes.kept import runtimes_of
 from mlops.settings.actor import place_of
 from mlops.settings.needs import RolloutSettings
+from mlops.settings.private import private_opener
 from mlops.settings.schema import check_webhook, season_ms, watched
 from mlops.spec.server import (
     Launch,
@@ -416,7 +417,7 @@ def _start(launch: Launch, where: Places, settings: RolloutSettings) -> subproce
             return subprocess.Popen(
                 command, cwd=settings.project_dir, env=environment, pass_fds=[lock]
             )
-        with where.log.open("ab") as log:
+        with open(where.log, "ab", opener=private_opener) as log:
             return subprocess.Popen(
                 command,
                 cwd=settings.project_dir,

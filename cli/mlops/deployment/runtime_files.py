@@ -115,7 +115,7 @@ def cluster_names(settings: DeploymentSettings) -> list[str]:
 
 def note_cluster(where: Places) -> None:
     """Remember that a deployment is on a cluster, so that the ledger is asked only if one is."""
-    where.folder.mkdir(parents=True, exist_ok=True)
+    where.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     where.cluster.touch()
 
 
@@ -205,7 +205,7 @@ def changing(where: Places, wait_s: float = _LOCK_WAIT_S) -> Iterator[None]:
     Raises:
         ConflictError: Another command has it, and kept it for `wait_s` seconds.
     """
-    where.folder.mkdir(parents=True, exist_ok=True)
+    where.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(where.deploying, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _wait_for_lock(descriptor, where.name, wait_s)

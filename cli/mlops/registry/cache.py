@@ -134,8 +134,7 @@ class Cache:
         Args:
             key: What is downloaded.
         """
-        folder = self.folder / "parts" / _short(key)
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder = self._made(self.folder / "parts") / _short(key)
         with locked(lock_of(folder)):
             folder.mkdir(exist_ok=True)
             try:
@@ -153,7 +152,7 @@ class Cache:
             content: What it holds; the caller has checked it. Everything else there is removed.
         """
         folder = self._model(content.digest)
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        self._made(folder.parent)
         # Held like a reader, which excludes removal; only one process adds at a time.
         with locked(folder.parent / "adding.lock"), Lease() as hold:
             lock_of(folder).touch()
@@ -166,6 +165,18 @@ class Cache:
                 (part / stray).unlink()
             part.replace(folder)
             _write(_record_of(folder), manifest_to_dict(Manifest(content, True, "")))
+        return folder
+
+    def _made(self, folder: Path) -> Path:
+        """Make a folder of the cache, which no other user may enter: models have training data.
+
+        Files keep their modes, since copies of them are as readable as these are.
+        """
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):
+            # Earlier versions left it as the umask had it.
+            self.folder.chmod(0o700)
         return folder
 
     def models(self) -> tuple[Cached, ...]:

@@ -31,6 +31,11 @@ def make_private(folder: Path) -> None:
     _LOG.warning("`%s` was open to other users of this machine; it is private now.", folder)
 
 
+def private_opener(path: str, flags: int) -> int:
+    """Open a file, for `open(…, opener=private_opener)`: one that is made is of mode 0600."""
+    return os.open(path, flags, 0o600)
+
+
 def _close(path: Path) -> None:
     try:
         mode = path.lstat().st_mode

@@ -429,8 +429,10 @@ def _write(path: Path, document: dict[str, Any]) -> None:
     draft = path.with_suffix(f".{os.getpid()}.tmp")
     text = json.dumps({"schema_version": _SCHEMA_VERSION, **document}, indent=2)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text + "\n", encoding="utf-8")
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text + "\n")
         draft.replace(path)
     except OSError as error:
         # On a full disk it is there with no bytes in it; a read-only one refuses this too.

@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from mlops.deployment.runtime_files import pick_name, places, read_server_state
 from mlops.errors import InvalidInputError, UsageError
 from mlops.monitoring.export import Table, export_table
 from mlops.settings import Settings
+from mlops.settings.private import private_opener
 from mlops.workflows.evidence import unanswered
 
 Format: TypeAlias = Literal["csv", "json", "parquet"]
@@ -102,8 +104,10 @@ def _opened(out: str) -> Iterator[IO[bytes]]:
     path = Path(out)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with draft.open("wb") as stream:
+        with open(draft, "wb", opener=private_opener) as stream:
             yield stream
+        if path.exists():
+            shutil.copymode(path, draft)
         draft.replace(path)
     except OSError as error:
         raise InvalidInputError(f"`{out}` cannot be written: {error.strerror}.") from error

@@ -21,6 +21,7 @@ from mlops.errors import ConflictError, MlopsError, NotFoundError
 from mlops.registry.client import nothing_yet, script_environment
 from mlops.registry.tracking_probe import ask_tracking, is_server
 from mlops.settings import Settings
+from mlops.settings.private import private_opener
 from mlops.training.interrupts import signals_interrupt
 
 _HOST = "127.0.0.1"
@@ -119,7 +120,7 @@ def _mlflow(
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
     port = _free_port(after + 1)
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
+    with open(log, "wb", opener=private_opener) as output:
         server = subprocess.Popen(
             [sys.executable, "-P", "-m", "mlflow", "server", "--host", _HOST, "--port", str(port),
              "--workers", "1"],

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from mlops.registry.client import script_environment
 from mlops.resources import PACKAGES
+from mlops.settings.private import private_opener
 from mlops.training.runner.base import SIGNALLED
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Child:
     def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
         self.log = self._unnamed = logs / f".starting-{os.getpid()}-{next(_number)}.log"
         self._deadline = 0.0
-        with self.log.open("wb") as output:
+        with open(self.log, "wb", opener=private_opener) as output:
             # -P keeps the current folder, and a `random.py` in it, off the program's path.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _START, str(PACKAGES)],

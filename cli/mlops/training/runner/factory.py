@@ -47,7 +47,7 @@ class Bench:
     def logs(self) -> Path:
         """Make the folder of the trials' output, where it is not there yet."""
         logs = self.settings.make_home() / "logs"
-        logs.mkdir(exist_ok=True)
+        logs.mkdir(mode=0o700, exist_ok=True)
         return logs
 
 
@@ -180,7 +180,7 @@ def _config(
     work: Work, settings: TrainSettings, python: Path, variables: Mapping[str, str]
 ) -> Config:
     place = settings.home / "warm"
-    place.mkdir(exist_ok=True)
+    place.mkdir(mode=0o700, exist_ok=True)
     identity = f"{python}\n{work.project.folder.name}\n{work.entry_point}"
     return Config(
         folder=str(work.project.folder),

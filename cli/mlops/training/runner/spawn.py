@@ -15,6 +15,7 @@ from typing import Protocol
 from mlops.forking import fork, threads
 from mlops.registry.client import quiet_environment
 from mlops.resources import PACKAGES
+from mlops.settings.private import private_opener
 from mlops.training.warm.parent import Config, import_mlflow
 from mlops.training.warm.program import be_parent, command
 from mlops.training.warm.script import hangup, open_streams
@@ -60,7 +61,7 @@ def start_parent(python: Path, config: Config, log: Path) -> tuple[Process, sock
         The process, and this end of the socket to it.
     """
     ours, theirs = socket.socketpair()
-    with theirs, log.open("ab") as output:
+    with theirs, open(log, "ab", opener=private_opener) as output:
         if can_fork(python, config):
             return _fork(ours, theirs, config, output.fileno()), ours
         process = subprocess.Popen(

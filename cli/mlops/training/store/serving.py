@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from mlops.registry import open_registry
 from mlops.registry.client import registry_uri
 from mlops.resources import PACKAGES
+from mlops.settings.private import private_opener
 
 if TYPE_CHECKING:
     from mlops.settings.needs import StoreSettings
@@ -87,7 +88,7 @@ def _start(
 
     Addresses and the token go through a pipe, as every user can read a command line.
     """
-    with log.open("ab") as output:
+    with open(log, "ab", opener=private_opener) as output:
         process = subprocess.Popen(
             # Deprecation warnings of MLflow's server are of no use to users.
             [sys.executable, "-P", "-W", "ignore", "-c", _START, str(PACKAGES)],

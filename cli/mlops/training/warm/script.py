@@ -49,7 +49,7 @@ def become(environment: Mapping[str, str], folder: Path, log: Path) -> None:
         folder: Its working directory.
         log: Where standard output and error go; input is empty.
     """
-    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)
