@@ -59,9 +59,9 @@ def test_without_a_key_the_live_page_explains_and_kserve_s_call_does_not(shop: S
     caught.value.close()
     # Its answer comes after the decision is in the journal.
     shop.post("/feedback", {"request_id": request_id, "truth": 5})
-    # Arms side by side.
+    # Arms side by side. The first question starts a process of the lowest priority.
     page = f"{shop.state.url}/ui/requests/{request_id}/explanation"
-    with urllib.request.urlopen(page, timeout=60) as answer:
+    with urllib.request.urlopen(page, timeout=180) as answer:
         shown = answer.read().decode()
     assert any(f'<th scope="row">{name}</th>' in shown for name in row)
     assert "Difference" in shown
