@@ -136,7 +136,8 @@ def test_columns_that_are_not_the_outputs_are_refused(
 
 def test_labels_that_cannot_be_compared_are_counted_and_named(energy: Shop) -> None:
     energy.ok("deploy", "--ab", "./tame", "./free", "--reward", "given")
-    said = energy.ok("feedback", "--data", "live.csv", "--truth-column", LOAD)
+    labels = ("feedback", "--data", "live.csv", "--truth-column", LOAD)
+    said = energy.ok(*labels, "--without-reward")
     assert "accepted 80" in said.out
     quality = energy.ok("monitor", "quality", "--json").document
     # The same models may have been judged before, by both outputs.
