@@ -161,7 +161,8 @@ def render(out: Console, found: Report, html: str, url: str, *, has_data: bool) 
         state = "[red]mismatch[/]" if found.sample_ratio.mismatch else "[green]passed[/]"
         out.print(
             f"\nsample ratio (SRM) check: {state} [dim]p = {found.sample_ratio.p_value:.3g}, the "
-            "smallest so far[/]"
+            "smallest so far[/]",
+            soft_wrap=False,
         )
     if found.paired is not None:
         out.print()
