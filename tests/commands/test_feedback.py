@@ -87,7 +87,7 @@ def test_a_report_fits_its_terminal(
     out = shop.ok("report").out
     # Sentences are left to the terminal to wrap, what is drawn is not.
     drawn = [line for line in out.splitlines() if not line.startswith("note: ")]
-    assert max(map(len, drawn)) <= int(width)
+    assert [line for line in drawn if len(line) > int(width)] == []
     # Not a word of the reason is lost.
     reason = shop.ok("report", "--json").document["verdict"]["reason"]
     assert "".join(reason.split()) in "".join(out.replace("│", " ").split())

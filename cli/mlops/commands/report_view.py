@@ -311,5 +311,6 @@ def _render_end(out: Console, found: Report) -> None:
     winner = f" {escape(verdict.winner)}" if verdict.winner else ""
     out.print(
         f"[bold {_STYLES[verdict.decision]}]{verdict.decision}{winner}[/]: "
-        f"{_TITLES[verdict.decision]}; the reason is at the top"
+        f"{_TITLES[verdict.decision]}; the reason is at the top",
+        soft_wrap=False,
     )
