@@ -35,7 +35,7 @@ from mlops.deployment.request import DeployRequest
 from mlops.deployment.spec_making import kept_lines
 from mlops.deployment.targets import Rendered, RenderOptions, RenderTarget, platform_of
 from mlops.deployment.targets.contract import CLUSTER, FILES, Again, How, OptionGroup, Talk
-from mlops.deployment.targets.kubernetes import keys_command
+from mlops.deployment.targets.secrets import of_keys
 from mlops.errors import ConflictError
 from mlops.registry.ledger import Entry, Intent
 from mlops.settings.needs import RolloutSettings
@@ -126,7 +126,7 @@ class ClusterTarget(FilesTarget):
             # Applying makes the Secret of the request ids, and leaves that of the keys as it is.
             notes += [
                 f"Keys of `mlops keys create` count in the pods once this has run: `{command}`"
-                for command in keys_command(spec, options)
+                for command in of_keys(spec, options)
             ]
         prepared = prepare(
             *(settings, cluster, self.name, spec, options),

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -19,7 +18,7 @@ from urllib.parse import SplitResult
 
 from mlops.deployment.prometheus.files import MONITORING, Watching, faults, in_cluster
 from mlops.deployment.rollouts import ROLLOUTS, rollout_files
-from mlops.deployment.targets import addresses, egress, pods, sources
+from mlops.deployment.targets import addresses, egress, pods, secrets, sources
 from mlops.deployment.targets.base import Platform, Refusal, Rendered, RenderOptions, refuse
 from mlops.deployment.targets.egress import ModelServers
 from mlops.deployment.targets.names import (
@@ -83,7 +82,7 @@ class Kubernetes:
         return Rendered(
             files=files,
             notes=(*image.notes, *notes(spec, options), *seen.notes),
-            before_apply=(*image.build, *secrets(spec, options)),
+            before_apply=(*image.build, *secrets.commands(spec, options)),
             after_apply=after(spec, options),
             beside=beside,
             image=image.name,
@@ -462,38 +461,6 @@ def _who_may_call(spec: DeploymentSpec, options: RenderOptions) -> str:
         f"Callers send the `token` of the Secret `{_key_secret(spec, options)}`, a key of the "
         f"Secret `{keys}` (`mlops keys create`){issued}. A pod with none of these does not start."
     )
-
-
-def secrets(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
-    """Say how to make the Secrets; no value passes through an argument."""
-    own = options.kubernetes
-    namespace = f" -n {options.cluster.namespace}" if options.cluster.namespace else ""
-    if not own.key_secret:
-        more = " --from-file=token=<(head -c 32 /dev/urandom | base64 | tr -d '\\n')"
-        # Of a deployment that was on this machine: with another key its pods do not start.
-        key = shlex.quote(options.key_file) if options.key_file else "<(head -c 32 /dev/urandom)"
-        yield (
-            f"kubectl create secret generic {spec.name}-mlops{namespace} "
-            f"--from-file=request-id-key={key}"
-            f"{'' if own.insecure_no_auth else more}"
-        )
-    yield from keys_command(spec, options)
-    if options.postgresql and not own.journal_secret:
-        yield (
-            f"kubectl create secret generic {spec.name}-journal{namespace} "
-            "--from-file=url=/dev/stdin  # then type the PostgreSQL URL and Ctrl-D"
-        )
-
-
-def keys_command(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
-    """Yield how to give the pods the API keys of this machine, if there are any."""
-    if options.keys_file and not options.kubernetes.keys_secret:
-        namespace = f" -n {options.cluster.namespace}" if options.cluster.namespace else ""
-        yield (
-            f"kubectl create secret generic {spec.name}-keys{namespace} "
-            f"--from-file=keys.json={shlex.quote(options.keys_file)} "
-            "--dry-run=client -o yaml | kubectl apply -f -"
-        )
 
 
 def after(spec: DeploymentSpec, options: RenderOptions) -> tuple[str, ...]:

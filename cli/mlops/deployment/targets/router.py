@@ -18,7 +18,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from mlops.deployment.targets import kubernetes
+from mlops.deployment.targets import kubernetes, secrets
 from mlops.deployment.targets.base import Refusal, Rendered, RenderOptions
 from mlops.deployment.targets.egress import ModelServers
 from mlops.deployment.targets.names import labels_of, models_of
@@ -128,7 +128,7 @@ def put_in_front(spec: DeploymentSpec, options: RenderOptions, behind: Behind) -
         before_apply=(
             *platform.before_apply,
             *(() if behind.image else image.build),
-            *kubernetes.secrets(routed, own),
+            *secrets.commands(routed, own),
             f"kubectl apply {named}",
             *platform.after_apply,
         ),

@@ -19,12 +19,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from mlops.deployment.targets import platform, pods, router
+from mlops.deployment.targets import platform, pods, router, secrets
 from mlops.deployment.targets.base import Platform, Refusal, Rendered, RenderOptions, refuse
 from mlops.deployment.targets.kubernetes import (
     configmap,
     kustomization,
-    secrets,
     server_values,
 )
 from mlops.deployment.targets.names import labels_of
@@ -90,7 +89,7 @@ class Seldon:
         made = _rendered(spec, options, own, image, files)
         # Its callers send no token: the executor has asked who they are.
         quiet = replace(options.kubernetes, insecure_no_auth=True)
-        needed = secrets(spec, replace(options, kubernetes=quiet))
+        needed = secrets.commands(spec, replace(options, kubernetes=quiet))
         return replace(made, before_apply=(*made.before_apply, *needed))
 
 
