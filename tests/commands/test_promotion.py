@@ -166,7 +166,7 @@ def test_one_absurd_outcome_does_not_end_an_experiment(market: Shop) -> None:
     assert market.run(*void, "--reason", "again").code == 5
     cleaned = market.ok("report", "--json").document
     assert cleaned["verdict"]["n"] == poisoned["verdict"]["n"] - 1
-    assert any("1 outcomes were voided" in note for note in cleaned["notes"])
+    assert any("1 outcome was voided" in note for note in cleaned["notes"])
     assert "sent by a [robot]" in market.ok("journal", "void", "--list").out
     # The genuine outcome is taken now.
     market.ok("feedback", "--request-id", asked[0], "--reward", "3")

@@ -115,9 +115,7 @@ def test_the_reward_is_derived_from_the_truth_or_sent(diary: Diary) -> None:
     assert [each.count for each in found.underived] == [1, 1]
     assert len(found.truths) == 3
     notes = make_report(diary.journal).notes
-    assert any(
-        "1 outcomes: no reward can be derived: prediction is text, truth" in n for n in notes
-    )
+    assert any("1 outcome: no reward can be derived: prediction is text, truth" in n for n in notes)
 
 
 def test_rows_of_one_request_are_one_unit(diary: Diary) -> None:

@@ -15,6 +15,7 @@ from mlops.journal.outage import OutageLog
 from mlops.serving.epochs import follow_epochs
 from mlops.serving.revision import load_revision
 from tests.serving.server import served
+from tests.waiting import until
 
 
 class _Away:
@@ -46,6 +47,9 @@ def test_it_is_logged_once_and_asked_less_often(
         pauses.append(pause_s)
         await sleep(0)
 
+    def said() -> list[logging.LogRecord]:
+        return [each for each in caplog.records if "journal: " in each.getMessage()]
+
     async def follow() -> None:
         journal: Any = _Away(6, asyncio.get_running_loop())
         with monkeypatch.context() as patched:
@@ -54,10 +58,11 @@ def test_it_is_logged_once_and_asked_less_often(
                 follow_epochs(journal, lambda: live, lambda _: None, OutageLog())
             )
             await asyncio.wait_for(journal.back.wait(), 60)
+            # It is back in a thread; the task hears of it after that.
+            await until(lambda: any(each.levelname == "INFO" for each in said()))
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
     asyncio.run(follow())
     assert pauses[:6] == [1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
-    levels = [each.levelname for each in caplog.records if "journal: " in each.getMessage()]
-    assert levels == ["WARNING", "INFO"]
+    assert [each.levelname for each in said()] == ["WARNING", "INFO"]

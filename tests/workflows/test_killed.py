@@ -181,7 +181,12 @@ def test_a_first_start_killed(
     opened = open_shop(trained_wine, tmp_path / "wine")
     try:
         status = dying.run(
-            opened.folder, "deploy", "--model", "wine/1", target="subprocess:Popen", when="after"
+            opened.folder,
+            "deploy",
+            "--model",
+            "wine/1",
+            target="mlops.deployment.local:_start",
+            when="after",
         )
         assert status == -signal.SIGKILL
         assert is_alive(opened.where)

@@ -21,7 +21,9 @@ from mlops.protocols.base import ProtocolError
 
 _EVERY = 100
 # Other keys of `mlops predict --json` are allowed.
-_PREDICTED = {"schema_version", "name", "predictions", "request_id", "arm", "revision"}
+_PREDICTED = {
+    "schema_version", "name", "predictions", "request_id", "arm", "revision", "reward_name"
+}  # fmt: skip
 _KEYS = {"response", "request", "truth", "reward", *_PREDICTED}
 _FORM = '{"response": {…}, "request": {…}, "reward": 1}'
 

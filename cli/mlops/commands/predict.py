@@ -69,5 +69,5 @@ def _feedback(answer: Predicted) -> str:
     if answer.response is not None:
         return f"mlops feedback --url {answer.name} --response FILE --truth VALUE"
     where = f"--url {answer.name}" if "://" in answer.name else answer.name
-    value = "--truth VALUE" if can_replay(answer.reward) else "--reward NUMBER"
+    value = "--truth VALUE" if can_replay(answer.reward_name) else "--reward NUMBER"
     return f"mlops feedback {where} --request-id {answer.request_id} {value}"

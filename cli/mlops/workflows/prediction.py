@@ -42,7 +42,7 @@ class Predicted:
         revision: Revision that answered; 0 if the answer does not name it.
         request: The request to Seldon v1, for its feedback; None for others.
         response: What Seldon v1 answered, which its feedback has to send back; None for others.
-        reward: Reward of the deployment; empty where it is not known, as behind a URL.
+        reward_name: Reward of the deployment; empty where it is not known, as behind a URL.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Predicted:
     revision: int
     request: dict[str, Any] | None = None
     response: dict[str, Any] | None = None
-    reward: str = ""
+    reward_name: str = ""
 
 
 def read_data(data: str) -> bytes:
@@ -112,7 +112,7 @@ def predict(
             if remote is None or found.protocol == "mlops":
                 answer, headers = connection.post("/invocations", body, headers=extra)
                 found_at = remote.url if remote else where.name
-                return replace(_predicted(found_at, answer, headers), reward=reward)
+                return replace(_predicted(found_at, answer, headers), reward_name=reward)
             if arm:
                 raise UsageError(
                     f"`--arm` is for an mlops server; {found.url} speaks `{found.protocol}`."
