@@ -161,7 +161,7 @@ def test_decisions_outlive_a_server_that_dies_while_the_journal_is_away(
     with running(server.launch, server.folder) as other:
         journal = other.journal()
         wait_until(lambda: journal.totals()["requests"] == 35)
-        assert not list(spool.glob("*"))
+        wait_until(lambda: not list(spool.glob("*")))
         drawn = {request.nonce for request in journal.drawn_requests([1])}
         assert len(drawn) == 35
         reply = other.post("/feedback", {"request_id": before[0].request_id, "reward": 1})
