@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from mlops.journal.sql import SqlJournal
-from mlops.monitoring.quality_measures import measures_for, validation_figures
+from mlops.monitoring import quality
+from mlops.monitoring.quality_measures import MEASURES, measures_for, validation_figures
 from mlops.monitoring.quality_watch import CONSUMER, Figures, QualityFold
 from mlops.monitoring.report import make_report
+from mlops.monitoring.truths import Truth
+from mlops.rewards import Terms
 from mlops.workflows.quality import _notes
 from tests.monitoring.journals import START_MS
 from tests.monitoring.test_quality_watch import judge, look, measure, opened
@@ -71,6 +74,52 @@ def test_of_three_classes_there_is_no_calibration() -> None:
     assert measures_for("exact", [0.2, 0.3, 0.5], 1) == ("error_rate", "brier")
     assert measures_for("squared-error", [0.2, 0.8], 1) == ("rmse", "mae")
     assert measures_for("exact", "a", "b") == ("error_rate",)
+
+
+@pytest.mark.parametrize("wanted", [("rmse", "mae"), ()])
+def test_two_outputs_that_sum_to_1_are_no_probabilities(wanted: tuple[Any, ...]) -> None:
+    truths: list[Any] = [[1, 0], [0.9, 0.2]]
+    seen = [Truth(0, 0, [1.0, 0.0], truth) for truth in truths]
+    found = quality.measure(seen, 0, wanted)
+    assert found.rmse == pytest.approx(np.sqrt((0.1**2 + 0.2**2) / 4))
+    assert found.mae == pytest.approx(0.075)
+    assert (found.accuracy, found.log_loss) == (None, None)
+
+
+def test_one_probability_is_measured_as_such_under_a_cost_matrix() -> None:
+    terms = Terms.of((1, 2), [("1", "2", 1.0), ("2", "1", 5.0)])
+    pairs = [(1.0, 2), (0.8, 2), (0.3, 1), (0.4, 2)]
+    found = quality.measure([Truth(0, 0, *pair) for pair in pairs], 0, ("accuracy",), terms)
+    assert found.accuracy == 0.75
+    assert found.brier == pytest.approx((0.2**2 + 0.3**2 + 0.6**2) / 4)
+    labels = [Truth(0, 0, *pair) for pair in [(1, 1), (1, 2)]]
+    found = quality.measure(labels, 0, ("accuracy",), terms)
+    assert (found.accuracy, found.brier) == (0.5, None)
+
+
+@pytest.mark.parametrize(
+    ("classes", "prediction", "truth", "wrong"),
+    [
+        ((1, 2), 1, 1, 0.0),
+        ((1, 2), 1, 2, 1.0),
+        ((1, 2), 2, 2, 0.0),
+        ((1, 2), 2, 1, 1.0),
+        ((-1, 1), -1, -1, 0.0),
+        ((-1, 1), 1, 1, 0.0),
+        ((-1, 1), 1, -1, 1.0),
+        ((1.0, 2.0), 1.0, 1, 0.0),
+        # Probabilities of the second class.
+        ((1, 2), 1.0, 2, 0.0),
+        ((1, 2), 0.2, 1, 0.0),
+        (("no", "yes"), 0.0, "no", 0.0),
+        ((0, 1), 0.7, 0, 1.0),
+        ((), 0.7, 1, 0.0),
+    ],
+)
+def test_a_label_of_two_classes_is_no_probability(
+    classes: tuple[Any, ...], prediction: Any, truth: Any, wrong: float
+) -> None:
+    assert MEASURES["error_rate"].loss(prediction, truth, Terms(classes)) == wrong
 
 
 def test_what_was_watched_by_its_error_rate_only_gets_the_rest(tmp_path: Path) -> None:

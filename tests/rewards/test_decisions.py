@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from mlops.rewards import Answer, Terms, Value
 from mlops.rewards.cost import COST
-from mlops.rewards.decisions import cheapest_threshold, predicted_label, read_rule
+from mlops.rewards.decisions import (
+    cheapest_threshold,
+    missing_costs,
+    predicted_label,
+    read_rule,
+    unnamed_note,
+)
+from mlops.rewards.probabilities import is_probability
 from mlops.spec.deployment import Arm, DeploymentSpec, from_dict, to_dict
 from mlops.spec.model import ModelVersion
 
@@ -46,6 +53,92 @@ def test_the_rule_decides_what_probabilities_cost(
     rule: str, prediction: Answer, truth: Value, reward: float
 ) -> None:
     assert COST(prediction, truth, Terms.of(costs=CREDIT, rule=rule)) == reward
+
+
+ONE_TWO = (("1", "2", 1.0), ("2", "1", 5.0))
+
+
+@pytest.mark.parametrize(
+    ("classes", "costs", "prediction", "is_it"),
+    [
+        # What `predict_proba(X)[:, 1]` answers, certain ones too.
+        ((1, 2), ONE_TWO, 0.98, True),
+        ((1, 2), ONE_TWO, 1.0, True),
+        ((1, 2), ONE_TWO, 0.0, True),
+        ((-1, 1), (), 1.0, True),
+        (("ham", "spam"), (), 1.0, True),
+        # What `predict` answers.
+        ((1, 2), ONE_TWO, 1, False),
+        ((1, 2), ONE_TWO, 2, False),
+        ((-1, 1), (), 1, False),
+        ((1.0, 2.0), ONE_TWO, 1.0, False),
+        ((1.0, 2.0), ONE_TWO, 0.98, True),
+        ((0, 1, 2), (), 0.5, False),
+        ((False, True), (), True, False),
+        # Without classes nothing tells the order of two, but of 0 and 1.
+        ((), CREDIT, 0.98, True),
+        ((), ONE_TWO, 0.98, False),
+        ((), ONE_TWO, 0.0, False),
+        ((), (("ham", "spam", 1.0), ("spam", "ham", 1.0)), 0.98, False),
+    ],
+)
+def test_one_number_is_a_label_or_a_probability(
+    classes: tuple[Value, ...],
+    costs: tuple[tuple[str, str, float], ...],
+    prediction: Value,
+    is_it: bool,
+) -> None:
+    assert is_probability(prediction, Terms.of(classes, costs)) is is_it
+
+
+@pytest.mark.parametrize("rule", ["", "min-cost", "threshold=0.2"])
+def test_a_certain_probability_is_no_class_called_1(rule: str) -> None:
+    terms = Terms.of((1, 2), ONE_TWO, rule)
+    for p in (0.999999, 1.0):
+        assert (COST(p, 2, terms), COST(p, 1, terms)) == (0.0, -1.0)
+    assert (COST(0.0, 1, terms), COST(0.0, 2, terms)) == (0.0, -5.0)
+    assert (COST(1, 1, terms), COST(1, 2, terms)) == (0.0, -5.0)
+    with pytest.raises(ValueError, match="none of those that the cost matrix names"):
+        COST(0.98, 2, Terms.of((), ONE_TWO, rule))
+
+
+def test_a_class_of_probability_0_needs_no_costs() -> None:
+    costs = [("a", "b", 1.0), ("b", "a", 5.0)]
+    terms = Terms.of(("a", "b", "c"), costs, "min-cost")
+    assert COST([0.5, 0.5, 0.0], "a", terms) == -1.0
+    with pytest.raises(ValueError, match="the cost matrix names"):
+        COST([0.5, 0.4, 0.1], "a", terms)
+    # One that is never right may be the cheapest to say.
+    careful = Terms.of(("a", "b", "c"), [*costs, ("a", "c", 0.1), ("b", "c", 0.1)], "min-cost")
+    assert predicted_label([0.5, 0.5, 0.0], careful) == "c"
+
+
+def test_the_labels_of_a_matrix_are_looked_up_once_for_all_rows() -> None:
+    costs = [(str(t), str(a), 1.0 + (t + a) % 7) for t in range(20) for a in range(20) if t != a]
+    terms = Terms.of(tuple(map(float, range(20))), costs, "min-cost")
+    row = [0.0, 0.6, 0.4, *[0.0] * 17]
+    label = predicted_label(row, terms)
+    ((key, columns),) = terms.columns.items()
+    assert predicted_label(row, terms) == label
+    assert terms.columns[key] is columns
+    by_hand = {a: 0.6 * (1 + (1 + a) % 7) * (a != 1) + 0.4 * (1 + (2 + a) % 7) * (a != 2)
+               for a in range(20)}  # fmt: skip
+    assert label == min(by_hand, key=by_hand.__getitem__)
+
+
+def test_the_classes_that_a_matrix_lacks_are_named() -> None:
+    costs = Terms.of(costs=ONE_TWO).costs
+    assert not unnamed_note((1, 2), costs)
+    assert not unnamed_note((), costs)
+    assert not unnamed_note(("a",), {})
+    assert "its classes `3`, `4`: rows where one of them" in unnamed_note((1, 2, 3, 4), costs)
+
+
+def test_min_cost_lacks_what_any_name_of_the_matrix_lacks() -> None:
+    assert missing_costs({"good": {"bad": 200}}) == [("bad", "good")]
+    lacking = {"0": {"1": 1, "2": 1}, "1": {"0": 1, "2": 1}}
+    assert missing_costs(lacking) == [("2", "0"), ("2", "1")]
+    assert not missing_costs({"good": {"bad": 200}, "bad": {"good": 5000}})
 
 
 @given(

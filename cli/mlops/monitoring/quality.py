@@ -23,13 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.monitoring.truths import Truth, Truths
-from mlops.rewards.base import NO_TERMS, Measure, Reward, Terms
+from mlops.rewards.base import NO_TERMS, Answer, Measure, Reward, Terms
 from mlops.rewards.brier import BRIER
 from mlops.rewards.errors import ABSOLUTE_ERROR, SQUARED_ERROR
 from mlops.rewards.exact import EXACT
-from mlops.rewards.kinds import are_numbers, is_single, same
+from mlops.rewards.kinds import are_numbers, is_number, is_single, same
 from mlops.rewards.log_loss import LOG_LOSS
-from mlops.rewards.probabilities import are_probabilities, probabilities
+from mlops.rewards.probabilities import are_probabilities, is_probability, probabilities
 from mlops.rewards.ranking import area_under_roc
 
 #: Windows of a report, unless more are asked for.
@@ -123,8 +123,8 @@ def measure(
             measure does. Of probabilities whatever is known of them, whatever the reward.
         terms: Classes of the arm.
     """
-    own = _own(truths, arm, wanted)
-    values = _values(_of_probabilities(own) or wanted, own, terms)
+    own = _own(truths, arm, wanted, terms)
+    values = _values(_of_probabilities(own, wanted, terms) or wanted, own, terms)
     if not any(value is not None for value in values.values()):
         values = _values(_fitting(own), own, terms)
     # A text among numbers cannot be withdrawn, and must not hide the rest.
@@ -178,8 +178,9 @@ class _Numbers:
 _Own: TypeAlias = Sequence[Truth] | _Numbers
 
 
-def _own(truths: Sequence[Truth], arm: int, wanted: Sequence[Measure]) -> _Own:
-    if isinstance(truths, Truths) and set(wanted) <= _OF_NUMBERS:
+def _own(truths: Sequence[Truth], arm: int, wanted: Sequence[Measure], terms: Terms) -> _Own:
+    # Under a cost matrix a number may be a probability, which its type helps to tell.
+    if isinstance(truths, Truths) and set(wanted) <= _OF_NUMBERS and not terms.costs:
         numbers = truths.numbers(arm)
         if numbers is not None:
             return _Numbers(*numbers)
@@ -221,22 +222,35 @@ def _scores(reward: Reward, truths: _Own, terms: Terms) -> Sequence[float] | NDA
         if numeric and not are_numbers(seen.prediction, seen.truth):
             continue
         try:
-            found.append(reward(seen.prediction, seen.truth, terms))
+            found.append(reward(_by_class(seen.prediction, terms), seen.truth, terms))
         except ValueError:
             continue
     return found
 
 
-def _of_probabilities(truths: _Own) -> tuple[Measure, ...]:
-    """Return the measures of probabilities where most answers are one per class, else none."""
-    if isinstance(truths, _Numbers):
+def _of_probabilities(truths: _Own, wanted: Sequence[Measure], terms: Terms) -> tuple[Measure, ...]:
+    """Return the measures of probabilities where most answers are such of one truth, else none."""
+    if isinstance(truths, _Numbers) or "rmse" in wanted:
         return ()
-    several = [seen.prediction for seen in truths if not is_single(seen.prediction)]
+    # Where there are several truths, these are outputs that lie in [0, 1] and happen to sum to 1.
+    answers = [seen.prediction for seen in truths if is_single(seen.truth)]
+    if not terms.costs:
+        answers = [each for each in answers if not is_single(each)]
     # Nearly all answers of a model are alike, so most rewards need no look at each.
-    if len(several) * 2 <= len(truths):
+    if len(answers) * 2 <= len(truths):
         return ()
-    known = sum(are_probabilities(prediction) for prediction in several)
+    known = sum(are_probabilities(_by_class(each, terms)) for each in answers)
     return LOG_LOSS.measures if known * 2 > len(truths) else ()
+
+
+def _by_class(prediction: Answer, terms: Terms) -> Answer:
+    """Return a probability of one number as one per class; any other answer as it is.
+
+    Only where costs are known: without, the rewards say what a number is.
+    """
+    if terms.costs and is_number(prediction) and is_probability(prediction, terms):
+        return [1 - prediction, prediction]
+    return prediction
 
 
 def _fitting(truths: _Own) -> tuple[Measure, ...]:

@@ -24,7 +24,6 @@ from mlops.rewards.errors import ABSOLUTE_ERROR, SQUARED_ERROR
 from mlops.rewards.exact import EXACT
 from mlops.rewards.kinds import (
     are_numbers,
-    is_number,
     is_single,
     outputs_in,
     pair_of,
@@ -32,7 +31,7 @@ from mlops.rewards.kinds import (
     same,
 )
 from mlops.rewards.log_loss import LOG_LOSS
-from mlops.rewards.probabilities import are_probabilities, probabilities
+from mlops.rewards.probabilities import are_probabilities, is_probability, probabilities
 
 MeasureName = Literal["rmse", "mae", "error_rate", "brier", "log_loss", "calibration"]
 
@@ -95,8 +94,7 @@ def _minus(reward: Reward) -> Callable[[Value, Value, Terms], float]:
 
 
 def _wrong(prediction: Value, truth: Value, terms: Terms) -> float:
-    if is_number(prediction) and (0 < prediction < 1 or len(terms.classes) == 2):
-        # The probability of the second class, and no label.
+    if is_probability(prediction, terms):
         likely = max(probabilities(prediction, terms), key=lambda each: each[1])[0]
         return float(not same(likely, truth))
     return 1.0 - EXACT(prediction, truth, terms)

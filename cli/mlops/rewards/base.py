@@ -43,11 +43,15 @@ class Terms:
         costs: For each truth, what each prediction costs, both as text.
         rule: What the reward `cost` takes for the prediction of probabilities, as in
             `mlops.rewards.decisions`; empty for the most likely class.
+        columns: Of the classes that were met, what predicting each of them costs.
     """
 
     classes: tuple[Value, ...] = ()
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     rule: str = ""
+    columns: dict[tuple[object, ...], list[list[float | None]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def of(

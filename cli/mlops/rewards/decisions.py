@@ -17,12 +17,13 @@ Source: C. Elkan, "The foundations of cost-sensitive learning", IJCAI 2001.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import operator
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from mlops.rewards.base import Answer, Terms, Value
-from mlops.rewards.kinds import is_number, is_single, same
-from mlops.rewards.probabilities import probabilities
+from mlops.rewards.kinds import is_single, same
+from mlops.rewards.probabilities import is_probability, probabilities
 
 _T = TypeVar("_T")
 
@@ -30,6 +31,9 @@ _T = TypeVar("_T")
 MOST_LIKELY = "most-likely"
 MIN_COST = "min-cost"
 _THRESHOLD = "threshold="
+_SHOWN = 5
+# Orders of classes whose costs are kept: a model has one.
+_KEPT = 64
 #: The rules, as they are chosen.
 RULES = (MOST_LIKELY, MIN_COST, f"{_THRESHOLD}T")
 
@@ -87,14 +91,14 @@ def predicted_label(prediction: Answer, terms: Terms) -> Value:
     >>> [predicted_label([0.95, 0.05], its) for its in terms]
     ['good', 'bad']
     """
-    if is_single(prediction) and not _is_probability(prediction, terms):
+    if is_single(prediction) and not is_probability(prediction, terms):
         return prediction
     try:
         found = probabilities(prediction, terms)
     except ValueError as error:
         raise NoLabelError(str(error)) from None
     if terms.rule == MIN_COST:
-        return min(found, key=lambda each: _expected_cost(each[0], found, terms.costs))[0]
+        return _cheapest(found, terms)
     if terms.rule.startswith(_THRESHOLD):
         if len(found) != 2:
             raise ValueError("a threshold decides between two classes, and there are more")
@@ -117,18 +121,44 @@ def cost_of(truth: Value, prediction: Value, costs: Mapping[str, Mapping[str, fl
     return float(cost or 0.0)
 
 
+def labels_of(costs: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Return every label that a cost matrix names, as a truth or as a prediction."""
+    return list(dict.fromkeys([*costs, *(label for row in costs.values() for label in row)]))
+
+
 def missing_costs(costs: Mapping[str, Mapping[str, float]]) -> list[tuple[str, str]]:
     """Return the confusions, truth and prediction, that `min-cost` needs and a matrix lacks.
 
-    >>> missing_costs({"good": {"bad": 200}, "bad": {}})
-    [('bad', 'good')]
+    >>> missing_costs({"good": {"bad": 200}, "bad": {}}), missing_costs({"good": {"bad": 200}})
+    ([('bad', 'good')], [('bad', 'good')])
     """
+    # A name that is only ever a prediction may be a class like the others.
+    names = labels_of(costs)
     return [
         (truth, other)
-        for truth, row in costs.items()
-        for other in costs
-        if other != truth and other not in row
+        for truth in names
+        for other in names
+        if other != truth and other not in costs.get(truth, {})
     ]
+
+
+def unnamed_note(classes: Sequence[Value], costs: Mapping[str, Mapping[str, float]]) -> str:
+    """Say which classes of a model a cost matrix does not name; empty if it names all, or is none.
+
+    >>> unnamed_note(("a", "b", "c"), {"a": {"b": 1}, "b": {"a": 1}})
+    'the cost matrix does not name its class `c`: rows where it is the label or predicted have no \
+reward'
+    """
+    labels = labels_of(costs)
+    lacking = [f"`{name}`" for name in classes if not any(same(label, name) for label in labels)]
+    if not costs or not lacking:
+        return ""
+    named = ", ".join(lacking[:_SHOWN]) + ", …" * (len(lacking) > _SHOWN)
+    which, is_it = ("classes", "one of them is") if len(lacking) > 1 else ("class", "it is")
+    return (
+        f"the cost matrix does not name its {which} {named}: rows where {is_it} the label or "
+        "predicted have no reward"
+    )
 
 
 def cheapest_threshold(costs: Mapping[str, Mapping[str, float]]) -> tuple[str, float] | None:
@@ -150,18 +180,60 @@ def cheapest_threshold(costs: Mapping[str, Mapping[str, float]]) -> tuple[str, f
     return (other, cut) if cut <= 0.5 else (one, 1 - cut)
 
 
-def _expected_cost(
-    prediction: Value, found: list[tuple[Value, float]], costs: Mapping[str, Mapping[str, float]]
-) -> float:
-    return math.fsum(p * cost_of(truth, prediction, costs) for truth, p in found)
+def _cheapest(found: Sequence[tuple[Value, float]], terms: Terms) -> Value:
+    """Return the class of least expected cost, the first of equals.
+
+    A class that the matrix does not name is none to choose, and stops nothing, where its
+    probability is 0.
+
+    Raises:
+        ValueError: The matrix lacks what is needed of a class that may be true.
+    """
+    names = tuple(name for name, _ in found)
+    chances = [p for _, p in found]
+    best, least = names[0], math.inf
+    for (name, p), column in zip(found, _columns(names, terms), strict=True):
+        costs = column
+        if None in column:
+            lacking = [t for t, cost, q in zip(names, column, chances, strict=True)
+                       if q and cost is None]  # fmt: skip
+            if lacking and p:
+                cost_of(lacking[0], name, terms.costs)
+            if lacking:
+                continue
+            costs = [cost or 0.0 for cost in column]
+        expected = math.fsum(map(operator.mul, chances, costs))
+        if expected < least:
+            best, least = name, expected
+    return best
 
 
-def _is_probability(prediction: Value, terms: Terms) -> bool:
-    """Whether one number is the probability of the second of two classes, and no label."""
-    if not is_number(prediction) or not 0 <= prediction <= 1:
-        return False
-    labels = [*terms.classes, *terms.costs, *(name for row in terms.costs.values() for name in row)]
-    return not any(same(label, prediction) for label in labels)
+def _columns(names: tuple[Value, ...], terms: Terms) -> list[list[float | None]]:
+    """Return what predicting each class costs, by the true class; None where that is not named.
+
+    Looked up once: comparing labels takes far longer than adding their costs.
+    """
+    key = tuple((type(name), name) for name in names)
+    if key not in terms.columns:
+        if len(terms.columns) >= _KEPT:
+            terms.columns.clear()
+        labels = labels_of(terms.costs)
+        named = [(name, [label for label in labels if same(label, name)]) for name in names]
+        terms.columns[key] = [
+            [_known_cost(truth, prediction, terms.costs) for truth in named] for prediction in named
+        ]
+    return terms.columns[key]
+
+
+def _known_cost(
+    truth: tuple[Value, list[str]],
+    prediction: tuple[Value, list[str]],
+    costs: Mapping[str, Mapping[str, float]],
+) -> float | None:
+    """Return `cost_of` of two classes, each with its spellings in the matrix; None if unknown."""
+    rows = [costs[label] for label in truth[1] if label in costs]
+    known = (float(row[label]) for row in rows for label in prediction[1] if label in row)
+    return next(known, 0.0 if rows and same(truth[0], prediction[0]) else None)
 
 
 def _named(table: Mapping[str, _T], value: Value) -> _T | None:

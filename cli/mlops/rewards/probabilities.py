@@ -15,6 +15,7 @@ from typing import Any
 from mlops.rewards.base import NO_TERMS, Answer, Terms, Value
 from mlops.rewards.kinds import is_number, is_single, outputs_in, pair_of, same
 
+_TWO: tuple[Value, ...] = (0, 1)
 # Sums of single-precision probabilities are off by so much at most.
 _TOLERANCE = 1e-3
 
@@ -57,6 +58,37 @@ def are_probabilities(prediction: Answer) -> bool:
         return bool(probabilities(prediction, NO_TERMS))
     except ValueError:
         return False
+
+
+def is_probability(prediction: Answer, terms: Terms) -> bool:
+    """Whether one number is the probability of the second of two classes, and no label.
+
+    A whole number that is a class is a label, and so is a float where classes are floats. Any other
+    float is a probability, also 1.0 where a class is `1`: a model of classes that are no floats
+    answers none of them as one. Of the classes 0 and 1 both readings of 0.0 and 1.0 are the same.
+
+    Without classes only 0 and 1 have an order, so a cost matrix of others has labels.
+
+    >>> is_probability(1.0, Terms((1, 2))), is_probability(1, Terms((1, 2)))
+    (True, False)
+    """
+    if not is_number(prediction) or not 0 <= prediction <= 1:
+        return False
+    names = terms.classes
+    if not names:
+        named = {*terms.costs, *(name for row in terms.costs.values() for name in row)}
+        if not all(same(name, 0) or same(name, 1) for name in named):
+            return False
+        names = _TWO
+    if len(names) != len(_TWO):
+        return False
+    if all(map(same, names, _TWO)):
+        return 0 < prediction < 1
+    return not any(
+        same(name, prediction)
+        for name in names
+        if isinstance(prediction, int) or isinstance(name, float)
+    )
 
 
 def label_of(prediction: Answer, terms: Terms) -> Value:

@@ -11,6 +11,8 @@ from typing import Any
 
 from mlops.errors import MlopsError
 from mlops.journal.consumer_records import Progress
+from mlops.rewards import Terms
+from mlops.rewards.decisions import unnamed_note
 from mlops.runtimes.example import concealed
 from mlops.serving.counting import ArmCounters, Counts
 from mlops.serving.revision import LiveRevision
@@ -33,7 +35,12 @@ class Said:
     @classmethod
     def of(cls, live: LiveRevision) -> Said:
         """Take it from a revision that is loaded."""
-        arms = (arm.loaded.notes for arm in live.arms)
+        costs = Terms.of(costs=live.served.revision.spec.costs).costs
+        unnamed = (unnamed_note(arm.loaded.classes, costs) for arm in live.arms)
+        arms = (
+            (*([note] if note else []), *arm.loaded.notes)
+            for note, arm in zip(unnamed, live.arms, strict=True)
+        )
         shadows = (shadow.notes for shadow in live.shadows)
         runtimes = tuple(arm.loaded.runtime for arm in live.arms)
         return cls((*arms, *shadows), live.example, runtimes)
