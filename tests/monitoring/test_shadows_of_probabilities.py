@@ -34,11 +34,16 @@ ROWS: list[tuple[Any, Any, str]] = [
 ]
 
 
-def tried(folder: Path, rows: Sequence[tuple[Any, Any, str]], **other: Any) -> SqlJournal:
+def tried(
+    folder: Path,
+    rows: Sequence[tuple[Any, Any, str]],
+    classes: Sequence[Any] = ("paid", "default"),
+    **other: Any,
+) -> SqlJournal:
     """Return a journal of one arm, `a`, with a shadow."""
     shadow = Shadow("b", ModelVersion("wine/2", "wine/2", "/nowhere"))
     spec = replace(spec_of(["a"], (1.0,), "cost", ""), shadows=(shadow,), **other)
-    document = {**to_dict(spec), "classes": {"a": ["paid", "default"]}}
+    document = {**to_dict(spec), "classes": {"a": list(classes)}}
     journal = SqlJournal(f"sqlite:///{folder / 'shadow.db'}")
     journal.record([RevisionEvent(1, START_MS, "started", document)])
     asked = [
@@ -82,6 +87,34 @@ def test_the_decision_rule_says_which_class_and_what_it_costs(tmp_path: Path) ->
     # From 0.0385 on the answer is `default`.
     assert found.agreement == 0.5
     assert (found.reward, found.served_reward) == (-50.0, -50.0)
+
+
+def test_one_probability_is_compared_by_its_class(tmp_path: Path) -> None:
+    rows = [(served[1], answer[1], truth) for served, answer, truth in ROWS]
+    found = look(tmp_path, [*rows, (1.0, [0.1, 0.9], "default")], decision_rule="min-cost")
+    assert (found.rows, found.of_probabilities) == (5, True)
+    assert found.agreement == 0.6
+    assert found.difference == pytest.approx((0.09 + 0.1 + 0.3 + 0.09 + 0.1) / 5)
+    assert (found.rewarded, found.reward, found.served_reward) == (5, -40.0, -40.0)
+
+
+@pytest.mark.parametrize(
+    ("served", "answer"),
+    [({"0": 0.1, "1": 0.9}, [0.2, 0.8]), ({"1": 0.9, "0": 0.1}, [0.2, 0.8]), ([0.1, 0.9], 0.8)],
+)
+def test_a_class_is_one_as_a_number_and_as_a_name(tmp_path: Path, served: Any, answer: Any) -> None:
+    costs = (("0", "1", 200.0), ("1", "0", 5000.0))
+    for folder, other in (("cost", {"costs": costs}), ("exact", {"reward": "exact", "costs": ()})):
+        (tmp_path / folder).mkdir()
+        found = look(tmp_path / folder, [(served, answer, "1")], classes=[0, 1], **other)
+        assert found.agreement == 1.0
+        assert found.difference == pytest.approx(0.1)
+
+
+def test_a_label_is_held_against_the_class_that_is_predicted(tmp_path: Path) -> None:
+    rows = [("paid", [0.9, 0.1], "paid"), ("default", [0.9, 0.1], "paid"), ("paid", "paid", "paid")]
+    found = look(tmp_path, rows, decision_rule="threshold=0.3")
+    assert found.agreement == pytest.approx(2 / 3)
 
 
 def test_names_of_classes_go_before_their_order(tmp_path: Path) -> None:

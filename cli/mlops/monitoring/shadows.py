@@ -16,6 +16,7 @@ import contextlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from mlops.journal.base import Journal
 from mlops.journal.records import (
@@ -30,13 +31,15 @@ from mlops.monitoring.evidence import Truth
 from mlops.monitoring.quality import Quality, measure
 from mlops.rewards import Answer, Range, Reward, Terms, capped, reward_called, reward_range
 from mlops.rewards.decisions import predicted_label
-from mlops.rewards.kinds import is_number
-from mlops.rewards.probabilities import are_probabilities, probabilities
+from mlops.rewards.kinds import is_number, is_single, same
+from mlops.rewards.probabilities import are_probabilities, is_probability, probabilities
 from mlops.spec.deployment import DeploymentSpec, Shadow, from_dict
 
 # Two servers may sum in another order, and JSON writes what they differ in.
 _SAME = 1e-6
 _SHADOW, _SERVED = 0, 1
+# (class, probability) of every class.
+_Chances: TypeAlias = list[tuple[Value, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,23 +151,34 @@ class _Judge:
         except ValueError:
             return None
 
-    def chances(self, answer: Answer) -> list[tuple[Value, float]] | None:
-        """Return (class, probability) of every class in an answer; None if it has none."""
-        # One number is a probability where the reward takes it for one.
-        if not are_probabilities(answer) and not (
-            is_number(answer) and "brier" in self.reward.measures
-        ):
+    def chances(self, answer: Answer, other: Answer) -> _Chances | None:
+        """Return (class, probability) of every class in an answer; None if it has none.
+
+        One number is a probability where the reward takes it for one, or beside another answer
+        that has one per class.
+        """
+        if not self._has_chances(answer, other):
             return None
         try:
             return probabilities(answer, self.terms)
         except ValueError:
             return None
 
-    def label(self, answer: Answer, chances: Sequence[tuple[Value, float]]) -> Value:
+    def _has_chances(self, answer: Answer, other: Answer) -> bool:
+        if are_probabilities(answer):
+            return True
+        if is_number(answer) and "brier" in self.reward.measures:
+            return True
+        asks = bool(self.terms.costs) or are_probabilities(other)
+        return asks and is_probability(answer, self.terms)
+
+    def label(self, answer: Answer, chances: _Chances | None) -> Value:
         """Return the class that is the prediction, by the decision rule if there is one."""
         if self.terms.costs:
             with contextlib.suppress(ValueError):
                 return predicted_label(answer, self.terms)
+        if chances is None:
+            return answer if is_single(answer) else None
         return max(chances, key=lambda each: each[1])[0]
 
 
@@ -219,25 +233,35 @@ def _add_pairs(
 
 def _compare(sums: _Sums, one: Answer, other: Answer) -> None:
     sums.rows += 1
-    ours, theirs = sums.judge.chances(one), sums.judge.chances(other)
+    judge = sums.judge
+    ours, theirs = judge.chances(one, other), judge.chances(other, one)
     if ours is not None and theirs is not None and len(ours) == len(theirs):
         sums.likely += 1
         sums.numbers += 1
         sums.difference += _apart(ours, theirs)
-        sums.same += sums.judge.label(one, ours) == sums.judge.label(other, theirs)
-    elif is_number(one) and is_number(other):
+        sums.same += same(judge.label(one, ours), judge.label(other, theirs))
+        return
+    if is_number(one) and is_number(other):
         difference = abs(float(one) - float(other))
         sums.numbers += 1
         sums.difference += difference
-        sums.same += difference <= _SAME * max(1.0, abs(float(other)))
+        if ours is None and theirs is None:
+            sums.same += difference <= _SAME * max(1.0, abs(float(other)))
+            return
+    if (ours is None) != (theirs is None):
+        # One of them answers the class itself.
+        mine, its = judge.label(one, ours), judge.label(other, theirs)
+        sums.same += mine is not None and same(mine, its)
+    elif is_single(one) and is_single(other):
+        sums.same += same(one, other)
     else:
         sums.same += one == other
 
 
-def _apart(ours: Sequence[tuple[Value, float]], theirs: Sequence[tuple[Value, float]]) -> float:
-    named = dict(theirs)
-    if named.keys() == {name for name, _ in ours}:
-        return sum(abs(p - named[name]) for name, p in ours) / 2
+def _apart(ours: _Chances, theirs: _Chances) -> float:
+    named = [[q for each, q in theirs if same(each, name)] for name, _ in ours]
+    if all(len(found) == 1 for found in named):
+        return sum(abs(p - q) for (_, p), (q,) in zip(ours, named, strict=True)) / 2
     return sum(abs(p - q) for (_, p), (_, q) in zip(ours, theirs, strict=True)) / 2
 
 
