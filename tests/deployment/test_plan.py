@@ -156,6 +156,19 @@ def test_probabilities_that_meet_a_cost_matrix_without_a_rule_are_noted(tmp_path
     spec = DeploymentSpec("wine", (Arm("a", folder, 1.0),), reward="cost", costs=costs)
     (note,) = settle_reward(spec)[1]
     assert "`--decision-rule min-cost`" in note
-    assert "predicts `1` from 0.0385 on" in note
+    assert "predicts `1` above 0.0385" in note
     assert not settle_reward(replace(spec, decision_rule="most-likely"))[1]
     assert not settle_reward(replace(spec, arms=AB.arms))[1]
+    # A rule that is then refused is not recommended.
+    (note,) = settle_reward(replace(spec, costs=costs[:1]))[1]
+    assert "min-cost" not in note
+    assert "`--decision-rule threshold=T`" in note
+    three = (*costs, ("2", "0", 1.0))
+    (note,) = settle_reward(replace(spec, costs=three))[1]
+    assert "threshold=T" not in note
+    assert "names every confusion allows for a rule of least expected cost" in note
+    # What `predict_proba(X)[:, 1]` answers is declared as a number.
+    answers = """signature: {outputs: '[{"type": "double"}]'}"""
+    (tmp_path / "MLmodel").write_text(answers)
+    (note,) = settle_reward(spec)[1]
+    assert note.startswith("if these numbers are probabilities, no decision rule is chosen")

@@ -297,6 +297,9 @@ def test_a_spec_file_names_the_decision_rule(settings: Settings, tmp_path: Path)
     file.write_text(text % "threshold=0.040")
     request = replace(read_request(settings, file=file), costs=costs)
     assert make_spec(settings, request).decision_rule == "threshold=0.04"
+    file.write_text("{arms: [{model: 's3://b/x'}], reward: exact, decision_rule: min-cost}")
+    with pytest.raises(InvalidInputError, match="`decision_rule` goes with `reward: cost`"):
+        read_request(settings, file=file)
     with pytest.raises(InvalidInputError, match="for two classes, and the cost matrix names 3"):
         make_spec(settings, replace(request, costs=(*costs, ("2", "1", 1.0))))
     file.write_text(text % "min-cost")

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from mlops.registry.answers import read_answer_kind
 from mlops.rewards import REWARDS, AnswerKind, Terms, reward_called
 from mlops.rewards.choosing import answers_in_words, default_reward, misfit
-from mlops.rewards.decisions import MIN_COST, cheapest_threshold, describe_rule
+from mlops.rewards.decisions import (
+    MIN_COST,
+    cheapest_threshold,
+    describe_rule,
+    labels_of,
+    missing_costs,
+)
 from mlops.rewards.given import GIVEN
 from mlops.spec.deployment import DeploymentSpec
+
+_MORE = "A cost matrix that names every confusion allows for a rule of least expected cost"
 
 
 def settle_reward(spec: DeploymentSpec) -> tuple[DeploymentSpec, tuple[str, ...]]:
@@ -42,16 +51,29 @@ def _without_labels(spec: DeploymentSpec) -> tuple[str, ...]:
 
 def _undecided(spec: DeploymentSpec, kinds: dict[str, AnswerKind]) -> tuple[str, ...]:
     """Note that probabilities meet a cost matrix, and no decision rule was chosen."""
-    if not spec.costs or spec.decision_rule or not {"probabilities", "vector"} & {*kinds.values()}:
+    answered = {*kinds.values()}
+    sure = bool(answered & {"probabilities", "vector"})
+    # One number a row may be the probability of the second of two classes.
+    if not spec.costs or spec.decision_rule or not (sure or "number" in answered):
         return ()
-    cut = cheapest_threshold(Terms.of(costs=spec.costs).costs)
-    so = f": with these costs that predicts `{cut[0]}` from {cut[1]:.3g} on" if cut else ""
     text = (
         f"no decision rule is chosen: {describe_rule(spec.decides_by)}, which ignores what errors "
-        f"cost. `--decision-rule {MIN_COST}` takes the class of least expected cost{so}; "
-        "`threshold=T` is a cut-off of your own. Choose what your application does"
+        f"cost. {_choices(Terms.of(costs=spec.costs).costs)}. Choose what your application does"
     )
-    return (text,)
+    return (text if sure else f"if these numbers are probabilities, {text}",)
+
+
+def _choices(costs: Mapping[str, Mapping[str, float]]) -> str:
+    """Say which decision rules are accepted with a cost matrix."""
+    cut = cheapest_threshold(costs)
+    so = f": with these costs that predicts `{cut[0]}` above {cut[1]:.3g}" if cut else ""
+    least = f"`--decision-rule {MIN_COST}` takes the class of least expected cost{so}"
+    own = "is a cut-off of your own"
+    if len(labels_of(costs)) > 2:
+        return _MORE if missing_costs(costs) else least
+    if missing_costs(costs):
+        return f"`--decision-rule threshold=T` {own}"
+    return f"{least}; `threshold=T` {own}"
 
 
 def _misfits(spec: DeploymentSpec, kinds: dict[str, AnswerKind]) -> tuple[str, ...]:

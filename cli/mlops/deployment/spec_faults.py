@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mlops.errors import did_you_mean
+from mlops.rewards.cost import COST
 
 #: Keys of a spec about feedback, which are settings of `[feedback]` too.
 FEEDBACK_KEYS = (
@@ -42,6 +43,11 @@ def faults_of(document: object) -> list[str]:
         faults.append("`guardrails` must be numbers by metric, such as `{errors: 0.01}`")
     if not _is_range(document.get("reward_range")):
         faults.append("`reward_range` must be two numbers, `[low, high]`")
+    if document.get("decision_rule") and document.get("reward", COST.name) != COST.name:
+        faults.append(
+            f"`decision_rule` goes with `reward: {COST.name}`, whose costs it weighs, and the "
+            f"reward here is `{document['reward']}`"
+        )
     faults += _ramp_faults(document.get("ramp"))
     arms = document.get("arms")
     if not isinstance(arms, list) or not arms:
