@@ -124,6 +124,30 @@ def test_a_units_own_history_does_too(journal: SqlJournal) -> None:
     assert less.comparisons[0].lower < 0.15 < less.comparisons[0].upper
 
 
+def test_a_history_of_probabilities_by_position_is_known_by_its_classes(
+    journal: SqlJournal,
+) -> None:
+    costs = (("good", "bad", 200.0), ("bad", "good", 5000.0))
+    asked, told = [], []
+    for number, names in ((1, ["old"]), (2, ["a", "b"])):
+        start_ms, share = START_MS + number * 10**6, 1 / len(names)
+        spec = replace(spec_of(names, [share] * len(names), "cost", "header:x"), costs=costs)
+        document = {**to_dict(spec), "classes": {name: ["good", "bad"] for name in names}}
+        journal.record([RevisionEvent(number, start_ms, "live", document)])
+        for i in range(60):
+            nonce, arm = bytes([number, i, *[7] * 10]), i % len(names)
+            answer = [0.9, 0.1] if i % 5 else [0.2, 0.8]
+            asked.append(
+                Decision(nonce, start_ms + i, number, arm, share, 1, 900, 200, "mlflow",
+                         unit=i.to_bytes(12, "little"), predictions=[answer])
+            )  # fmt: skip
+            truth = "good" if i % 3 else "bad"
+            told.append(NewOutcome(nonce, None, 0, start_ms + i, number, arm, share, None, truth))
+    journal.append(asked, told)
+    found = report_by(journal, "history")
+    assert not [note for note in found.notes if "not adjusted" in note]
+
+
 def test_equal_arms_stay_equal(tmp_path: Path) -> None:
     for seed in range(8):
         journal = SqlJournal(f"sqlite:///{tmp_path}/{seed}.db")

@@ -6,6 +6,7 @@ Values come from the first request of a unit, so that no arm can have touched th
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -85,19 +86,28 @@ def _history(journal: Journal, evidence: Evidence) -> NDArray[np.float64]:
     """Mean reward of each unit from before the experiment, under other revisions; NaN without."""
     # One hash draws a unit's arm in all revisions of an experiment: what an arm earned before is
     # what it earns now, and would be taken out.
-    same = {
-        event.revision for event in journal.revision_events()
-        if event.spec is not None and is_spec(event)
-        and from_dict(event.spec).experiment == evidence.spec.experiment
-    }  # fmt: skip
+    same: set[int] = set()
+    classes: dict[tuple[int, int], Sequence[Value]] = {}
+    for event in journal.revision_events():
+        if event.spec is None or not is_spec(event):
+            continue
+        spec = from_dict(event.spec)
+        if spec.experiment == evidence.spec.experiment:
+            same.add(event.revision)
+        known = event.spec.get("classes") or {}
+        for at, arm in enumerate(spec.arms):
+            classes[event.revision, at] = known.get(arm.name, ())
     others = sorted({traffic.revision for traffic in journal.traffic()} - same)
     begin_ms = evidence.asked.span_ms[0] if evidence.asked.span_ms else 0
     sums: dict[bytes, list[float]] = {}
-    terms = Terms.of(costs=evidence.spec.costs, rule=evidence.spec.decides_by)
+    costs, rule = evidence.spec.costs, evidence.spec.decides_by
+    terms = {key: Terms.of(names, costs, rule) for key, names in classes.items()}
+    unknown = Terms.of((), costs, rule)
     for seen in journal.observations(others) if others else ():
         if seen.unit is None or seen.time_ms >= begin_ms:
             continue
-        reward = _reward(evidence, seen, terms)
+        its = terms.get((seen.revision, seen.arm), unknown)
+        reward = _reward(evidence, seen, its)
         if reward is not None:
             # As in `evidence.units`: NumPy drops zeros at the end of bytes.
             sums.setdefault(key_of(seen.unit).rstrip(b"\0"), []).append(reward)

@@ -17,6 +17,8 @@ def can_replay(reward: str) -> bool:
 def feedback_commands(reward: str, where: str) -> list[str]:
     """Return the commands that give a deployment its next feedback, ready to be copied.
 
+    A file of rewards has the columns `request_id` and `reward`, as `mlops feedback --help` says.
+
     Args:
         reward: Name of the deployment's reward.
         where: Name of the deployment, or `--url URL`; empty for the project's own.
@@ -31,5 +33,6 @@ def feedback_commands(reward: str, where: str) -> list[str]:
         return [command]
     return [
         f"{command} --request-id ID --reward NUMBER",
-        f"{command} --data FILE.csv  # with the columns request_id and reward",
+        # No comment behind it: an interactive zsh takes none.
+        f"{command} --data REWARDS.csv",
     ]
