@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,99 +15,25 @@ import pytest
 from mlops.consumers.base import Batch, Context
 from mlops.deployment.request import RAMP_GUARDRAILS
 from mlops.errors import ConflictError, NotFoundError
-from mlops.journal.records import Decision, NewOutcome, RevisionEvent
+from mlops.journal.records import RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.evidence import gather
 from mlops.monitoring.guardrails import GuardrailReport
-from mlops.monitoring.json_records import finite, read_record
-from mlops.monitoring.ramp import MIN_UNITS, RampLook, _mismatch, decide, look_at_ramp
+from mlops.monitoring.ramp import MIN_UNITS, decide, look_at_ramp
 from mlops.monitoring.report import make_report
-from mlops.monitoring.report_json import read_report, report_document
-from mlops.monitoring.split_words import ramp_again
 from mlops.monitoring.verdict_metric import of_report, verdict_json
-from mlops.spec.analysis import Analysis
 from mlops.spec.deployment import from_dict, to_dict
 from mlops.spec.ramp import Ramp
 from mlops.stats.guardrail import State
 from mlops.workflows.auto_ramp import AutoRamp, run_mlops
 from tests.monitoring.journals import START_MS, spec_of
-
-_MINUTE_MS = 60_000
-_STEPS = (5.0, 25.0, 100.0)
-_GUARDRAILS = (("errors", 0.06), ("latency_p95_ms", 60.0))
-
-
-@dataclass(frozen=True)
-class Step:
-    """One revision of a ramp.
-
-    Attributes:
-        percent: Share of the canary.
-        n: Requests.
-        errors: Share that fail, of the baseline and of the canary.
-        status: Of those that fail.
-        slower_ms: How much slower the canary is.
-        actual: Share of the canary that was really drawn, if another; per cent.
-        ramp: Whether the revision has the ramp.
-    """
-
-    percent: float
-    n: int = 3_000
-    errors: tuple[float, float] = (0.01, 0.01)
-    status: int = 500
-    slower_ms: float = 0.0
-    actual: float | None = None
-    ramp: bool = True
-
-
-def fill(
-    journal: SqlJournal,
-    steps: Sequence[Step],
-    *,
-    sticky: int = 0,
-    advance: str = "not-worse",
-    guardrails: Sequence[tuple[str, float]] = _GUARDRAILS,
-    seed: int = 5,
-    horizon: int = 0,
-) -> int:
-    """Write a ramp into a journal, ten minutes each; return when it ends."""
-    rng = np.random.default_rng(seed)
-    now_ms, before = START_MS, 0
-    plan = Ramp(_STEPS, every_s=300.0, advance=advance, auto=True)  # type: ignore[arg-type]
-    units: dict[int, int] = {}
-    for number, step in enumerate(steps, start=1):
-        share = step.percent / 100
-        spec = spec_of(["a", "b"], [1 - share, share], "given", "header:u" if sticky else "")
-        spec = replace(
-            spec,
-            ramp=plan if step.ramp else None,
-            horizon=horizon,
-            analysis=Analysis(guardrails=tuple(guardrails)),
-        )
-        journal.record([RevisionEvent(number, now_ms, "live", to_dict(spec))])
-        decisions, outcomes = [], []
-        for i in range(step.n):
-            unit = int(rng.integers(sticky)) if sticky else before + i
-            drawn = int(rng.random() < (step.actual or step.percent) / 100)
-            arm = units.setdefault(unit, drawn)
-            failed = rng.random() < step.errors[arm]
-            latency = rng.lognormal(3.5, 0.5) + step.slower_ms * arm
-            nonce, time_ms = rng.bytes(12), now_ms + 10 * _MINUTE_MS * i // step.n
-            propensity = (1 - share, share)[arm]
-            decisions.append(
-                Decision(
-                    nonce, time_ms, number, arm, propensity, 1, int(1000 * latency),
-                    step.status if failed else 200, "mlflow",
-                    unit=unit.to_bytes(8, "big") if sticky else None,
-                )
-            )  # fmt: skip
-            reward = float(rng.random() < 0.5)
-            outcomes.append(
-                NewOutcome(nonce, None, 0, time_ms, number, arm, propensity, reward, None)
-            )
-        journal.append(decisions, outcomes)
-        before, now_ms = before + step.n, now_ms + 10 * _MINUTE_MS
-    return now_ms
+from tests.monitoring.ramp_journal import (
+    MINUTE_MS,
+    STEPS,
+    Step,
+    fill,
+    through_json,
+)
 
 
 @pytest.fixture
@@ -117,14 +43,14 @@ def journal(tmp_path: Path) -> SqlJournal:
 
 def test_a_good_canary_goes_on_when_its_time_is_over(journal: SqlJournal) -> None:
     end = fill(journal, [Step(5.0, 6_000)])
-    early = look_at_ramp(journal, now_ms=START_MS + 4 * _MINUTE_MS)
+    early = look_at_ramp(journal, now_ms=START_MS + 4 * MINUTE_MS)
     assert (early.decision, early.next_percent) == ("wait", 25.0)
     assert "cannot end before 2026-03-01 08:05:00 UTC" in early.reason
     late = look_at_ramp(journal, now_ms=end)
     assert (late.decision, late.percent, late.next_percent) == ("advance", 5.0, 25.0)
     assert [each.state for each in late.guardrails] == ["passes", "passes"]
     assert late.units == sum(t.drawn for t in journal.traffic() if t.arm == 1)
-    assert late.due_ms - late.since_ms == 5 * _MINUTE_MS
+    assert late.due_ms - late.since_ms == 5 * MINUTE_MS
 
 
 def test_the_last_step_finishes(journal: SqlJournal) -> None:
@@ -144,7 +70,7 @@ def test_a_bad_canary_is_rolled_back_before_its_time(
     journal: SqlJournal, trouble: dict[str, object], metric: str, sticky: int
 ) -> None:
     fill(journal, [Step(5.0, 6_000, **trouble)], sticky=sticky)  # type: ignore[arg-type]
-    found = look_at_ramp(journal, now_ms=START_MS + _MINUTE_MS)
+    found = look_at_ramp(journal, now_ms=START_MS + MINUTE_MS)
     assert found.decision == "roll back", found
     assert found.evidence >= 20
     states = {each.name: each.state for each in found.guardrails}
@@ -200,24 +126,10 @@ def test_a_kept_guardrail_with_the_largest_evidence_is_no_reason(journal: SqlJou
             _guardrail("errors", "open", 1e5),
         ),
     )
-    found = decide(found, Ramp(_STEPS))
+    found = decide(found, Ramp(STEPS))
     assert found.decision == "roll back"
     assert [each.state for each in found.guardrails] == ["passes", "fails"]
     assert "Guardrail `errors`" in found.reason
-
-
-@pytest.mark.parametrize("guardrails", [_GUARDRAILS, [("reward", 0.2)]])
-def test_a_mismatch_of_an_earlier_try_is_over(
-    journal: SqlJournal, tmp_path: Path, guardrails: Sequence[tuple[str, float]]
-) -> None:
-    """With guardrails of requests each unit is known, without only counts are."""
-    tries = [Step(5.0, 6_000, actual=12.0), Step(2.0, 10, ramp=False), Step(5.0, 6_000)]
-    end = fill(journal, tries[:1], guardrails=guardrails)
-    assert look_at_ramp(journal, now_ms=end).decision == "withhold"
-    again = SqlJournal(f"sqlite:///{tmp_path}/again.db")
-    found = look_at_ramp(again, now_ms=fill(again, tries, guardrails=guardrails))
-    assert found.sample_ratio > 0.05
-    assert found.decision == "advance"
 
 
 def test_a_step_that_the_server_never_took_changes_nothing(journal: SqlJournal) -> None:
@@ -255,44 +167,6 @@ def test_a_latency_of_a_sticky_unit_stays_as_it_was_when_it_came(journal: SqlJou
 def test_a_split_before_the_ramp_does_not_count(journal: SqlJournal) -> None:
     end = fill(journal, [Step(2.0, errors=(0.0, 0.5), ramp=False), Step(5.0, 6_000)])
     assert look_at_ramp(journal, now_ms=end).decision == "advance"
-
-
-def test_traffic_that_does_not_follow_the_weights_moves_nothing(journal: SqlJournal) -> None:
-    end = fill(journal, [Step(5.0, 6_000, actual=12.0, errors=(0.01, 0.3))])
-    found = look_at_ramp(journal, now_ms=end)
-    assert found.decision == "withhold"
-    assert "sample ratio mismatch" in found.reason
-    assert (sum(found.seen), found.expected) == (6_000, (5_700, 300))
-    assert f"`b` has {found.seen[1]}, expected 300." in found.reason
-    assert _through_json(found) == found
-    # What a report says of it.
-    report = make_report(journal, now_ms=end)
-    assert report.verdict.decision == "invalid"
-    assert f"`b` has {found.seen[1]}, expected 300." in report.verdict.reason
-    assert "`mlops ramp wine` prints the commands" in report.verdict.hints[-1]
-    assert read_report(json.loads(json.dumps(report_document(report)))) == report
-
-
-def test_a_mismatch_stays_one_also_where_only_counts_are_known(journal: SqlJournal) -> None:
-    end = fill(journal, [Step(5.0, 6_000)], guardrails=[("reward", 0.2)])
-    evidence = gather(journal, now_ms=end)
-    assert evidence.everybody is None
-    # What had been seen within the step, before other requests made up for it.
-    asked = replace(evidence.asked, largest_evidence=7.0)
-    assert _mismatch(replace(evidence, asked=asked), {1: START_MS}) == 7.0
-
-
-def test_a_ramp_begins_again_with_its_first_step() -> None:
-    plan = Ramp((5.0, 25.0, 100.0), every_s=600.0, advance="unless-worse", auto=True)
-    spec = replace(spec_of(["a", "b"], [0.95, 0.05], "given", ""), ramp=plan)
-    deploy = (
-        "mlops deploy --name wine --model wine/1 --canary wine/2=5 --ramp 5,25,100 --every 10m "
-        "--advance unless-worse --auto"
-    )
-    # At the first step the same deploy would change nothing.
-    back = 'mlops promote wine --arm a --force "split was broken"'
-    assert ramp_again(spec, plan) == (back, deploy)
-    assert ramp_again(spec.with_share(0.25), plan) == (deploy,)
 
 
 @pytest.mark.parametrize(
@@ -344,11 +218,6 @@ def test_what_has_no_ramp_says_so(journal: SqlJournal) -> None:
         look_at_ramp(journal)
 
 
-def _through_json(look: RampLook) -> RampLook:
-    found: RampLook = read_record(RampLook, json.loads(json.dumps(finite(asdict(look)))))
-    return found
-
-
 @pytest.mark.parametrize(
     ("step", "result", "guardrails"),
     [
@@ -373,7 +242,7 @@ def test_a_controller_reads_numbers(
     assert (document["ramp"] is not None) == step.ramp
     if step.ramp:
         look = look_at_ramp(journal)
-        again = _through_json(look)
+        again = through_json(look)
         assert (again.decision, again.evidence) == (look.decision, look.evidence)
 
 

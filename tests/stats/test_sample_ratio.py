@@ -10,6 +10,7 @@ from mlops.stats.sample_ratio import (
     ALPHA,
     CONCENTRATIONS,
     TILTS,
+    largest_by_stratum,
     largest_evidence,
     latched_at,
     log_evidence,
@@ -183,3 +184,21 @@ def test_doubt_comes_before_proof_and_passes() -> None:
     assert early.doubtful
     assert not early.mismatch
     assert not sample_ratio([4980, 5020], HALF).doubtful
+
+
+def test_the_largest_of_each_stratum_is_as_if_it_were_alone() -> None:
+    rng = np.random.default_rng(3)
+    weights = [[0.5, 0.5], [0.9, 0.1], [0.2, 0.8]]
+    strata = np.repeat([0, 1, 2], [300, 500, 200])
+    arms = (rng.random(strata.size) < np.repeat([0.6, 0.3, 0.8], [300, 500, 200])).astype(int)
+    pieces = [
+        (arms[start : start + 70], strata[start : start + 70]) for start in range(0, 1000, 70)
+    ]
+
+    together, each = largest_by_stratum(pieces, weights)
+
+    assert together == pytest.approx(max(sample_ratio_path(arms, strata, weights)))
+    for stratum, largest in enumerate(each):
+        own = arms[strata == stratum]
+        alone = [(own, np.zeros(own.size, dtype=np.int64))]
+        assert largest == pytest.approx(largest_evidence(alone, [weights[stratum]]))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops.stats.sample_ratio import largest_evidence
+from mlops.stats.sample_ratio import largest_by_stratum, log_evidence
 
 _HOUR_MS = 3_600_000
 _AT_ONCE = 1 << 20
@@ -53,13 +53,15 @@ class Asked:
         """
         told = self.answered | (self.failed & failures)
         everybody = np.ones(self.arms.size, dtype=bool)
+        largest, largest_of = largest_by_stratum([(self.arms, self.strata)], weights)
         return AskedCounts(
             all=self._count(everybody, weights.shape),
             failed=self._count(self.failed, weights.shape),
             closed=self._count(self.closed, weights.shape),
             answered=self._count(self.closed & self.answered, weights.shape),
             told=self._count(self.closed & told, weights.shape),
-            largest_evidence=largest_evidence([(self.arms, self.strata)], weights),
+            largest_evidence=largest,
+            largest_of_rows=largest_of,
             span_ms=ends_of(self.times_ms),
             judged=Rhythm.of(self.times_ms[self.closed]),
         )
@@ -105,6 +107,7 @@ class AskedCounts:
         answered: Of the closed, those with a reward by feedback.
         told: Of the closed, those with a reward by feedback, or as a failure where that has one.
         largest_evidence: Largest log e-value, ever, that arms are not drawn by the weights.
+        largest_of_rows: The same of each row alone, (s,).
         span_ms: Times of the first and the last, milliseconds since 1970 in UTC; None without any.
         judged: When those that are closed were drawn.
     """
@@ -115,6 +118,7 @@ class AskedCounts:
     answered: NDArray[np.int64]
     told: NDArray[np.int64]
     largest_evidence: float
+    largest_of_rows: NDArray[np.float64]
     span_ms: tuple[int, int] | None
     judged: Rhythm
 
@@ -127,6 +131,25 @@ class AskedCounts:
     def open(self) -> int:
         """Units whose feedback window is still open."""
         return self.n - int(self.closed.sum())
+
+    def largest_within(
+        self, weights: NDArray[np.float64], rows: NDArray[np.bool_] | slice = _ALL
+    ) -> float:
+        """Return the largest log e-value, ever, that arms are not drawn by some of the weights.
+
+        A row counts once those before it are over: the evidence that these have at their end is
+        kept, and what the row adds is the largest that it ever added.
+
+        Args:
+            weights: Those of `Evidence`, (s, k).
+            rows: Which of its rows count; all by default.
+        """
+        total, largest = 0.0, 0.0
+        parts = zip(self.all[rows], weights[rows], self.largest_of_rows[rows], strict=True)
+        for counts, shares, most in parts:
+            largest = max(largest, total + float(most))
+            total += float(log_evidence(counts, shares))
+        return largest
 
     def split(
         self, weights: NDArray[np.float64], rows: NDArray[np.bool_] | slice = _ALL

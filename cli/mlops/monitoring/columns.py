@@ -25,7 +25,7 @@ from mlops.monitoring.outcomes import OutcomeTally
 from mlops.rewards.guardrails import OF_REQUESTS
 from mlops.spec.analysis import HISTORY
 from mlops.spec.deployment import DeploymentSpec
-from mlops.stats.sample_ratio import largest_evidence
+from mlops.stats.sample_ratio import largest_by_stratum
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -346,13 +346,15 @@ def _asked(times: Ints, codes: NDArray[np.int32], forces: InForce) -> AskedCount
         some = codes[start : start + _AT_ONCE]
         drawn += _table(some >> 1, shape)
         failed += _table(some[some & 1 > 0] >> 1, shape)
+    largest, largest_of = largest_by_stratum(_pieces(codes, shape[1]), forces.weights)
     return AskedCounts(
         all=drawn,
         failed=failed,
         closed=drawn,
         answered=np.zeros(shape, dtype=np.int64),
         told=np.zeros(shape, dtype=np.int64),
-        largest_evidence=largest_evidence(_pieces(codes, shape[1]), forces.weights),
+        largest_evidence=largest,
+        largest_of_rows=largest_of,
         span_ms=ends_of(times),
         judged=Rhythm.of(times),
     )

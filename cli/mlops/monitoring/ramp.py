@@ -47,7 +47,7 @@ from mlops.monitoring.split_words import counts_text
 from mlops.spec.deployment import DeploymentSpec, from_dict
 from mlops.spec.ramp import ALL, Ramp
 from mlops.stats.sample_ratio import ALPHA as SAMPLE_RATIO_ALPHA
-from mlops.stats.sample_ratio import largest_evidence, latched_at, log_evidence
+from mlops.stats.sample_ratio import largest_evidence, latched_at
 
 #: The result of a look. `done` is the end of a ramp that leaves the rest to the verdict.
 Decision = Literal["advance", "finish", "wait", "roll back", "withhold", "done"]
@@ -261,12 +261,7 @@ def _mismatch(evidence: Evidence, steps: dict[int, int]) -> float:
         return largest_evidence([(asked.arms[kept], asked.strata[kept])], evidence.weights)
     if own.all():
         return evidence.asked.largest_evidence
-    # Counts alone: the evidence as it was at the end of each step, and as it is now.
-    total, largest = 0.0, 0.0
-    for row in np.flatnonzero(own):
-        total += float(log_evidence(evidence.asked.all[row], evidence.weights[row]))
-        largest = max(largest, total)
-    return largest
+    return evidence.asked.largest_within(evidence.weights, own)
 
 
 def _from_step(watched: Watched, steps: Sequence[int] | dict[int, int]) -> Watched:

@@ -148,9 +148,22 @@ def largest_evidence(
             of each that its revision met first: one that returns was not drawn again.
         weights: As there.
     """
+    return largest_by_stratum(pieces, weights)[0]
+
+
+def largest_by_stratum(
+    pieces: Iterable[tuple[NDArray[np.integer], NDArray[np.integer]]], weights: ArrayLike
+) -> tuple[float, NDArray[np.float64]]:
+    """Return `largest_evidence`, and the largest log e-value of each stratum alone, (s,).
+
+    Args:
+        pieces: As there.
+        weights: As there, (s, k).
+    """
     shares = _checked(weights)
     counts = np.zeros(shares.shape, dtype=np.int64)
-    known, total, largest = np.zeros(len(shares)), 0.0, 0.0
+    known, largest_of = np.zeros(len(shares)), np.zeros(len(shares))
+    total, largest = 0.0, 0.0
     for some, where in pieces:
         if some.shape != where.shape or some.ndim != 1:
             raise ValueError(f"arms {some.shape} and strata {where.shape} need one shape (n,)")
@@ -167,9 +180,10 @@ def largest_evidence(
                         np.diff(log_e, prepend=known[stratum]), nan=0.0, posinf=np.inf
                     )
                 counts[stratum], known[stratum] = seen[-1], log_e[-1]
+                largest_of[stratum] = max(largest_of[stratum], log_e.max())
         path = np.cumsum(np.concatenate([[total], gains]))
         total, largest = float(path[-1]), max(largest, float(path.max()))
-    return largest
+    return largest, largest_of
 
 
 def tilted_evidence(
