@@ -12,7 +12,7 @@ from mlops.commands.ramp import _render as render_ramp
 from mlops.commands.report_view import render
 from mlops.commands.terminal import SafeConsole
 from mlops.journal.sql import SqlJournal
-from mlops.monitoring.report import Report, make_report
+from mlops.monitoring.report import Report, ReportOptions, make_report
 from mlops.workflows.ramp import Ramped
 from tests.monitoring.journals import Draw, Stage, fill, labels, numbers
 
@@ -25,11 +25,12 @@ def _report(
     n: int = 1500,
     actual: Sequence[float] | None = None,
     reward: str = "exact",
+    baseline: str = "",
 ) -> Report:
     journal = SqlJournal(f"sqlite:///{tmp_path}/wine.db")
     weights = [1 / len(names)] * len(names)
     fill(journal, names, [Stage(weights, n, actual=actual)], draw, reward=reward)
-    found = make_report(journal)
+    found = make_report(journal, ReportOptions(baseline=baseline))
     journal.close()
     return found
 
@@ -76,15 +77,17 @@ def test_each_of_many_arms_has_a_line_and_one_plot_has_all(tmp_path: Path) -> No
 
 
 def test_a_broken_split_has_its_counts_and_the_way_on(tmp_path: Path) -> None:
-    found = _report(tmp_path, labels([0.6, 0.6]), n=2000, actual=(0.6, 0.4))
+    found = _report(tmp_path, labels([0.6, 0.6]), n=2000, actual=(0.6, 0.4), baseline="b")
     assert found.sample_ratio is not None
     seen = found.sample_ratio.seen
     text = _flat(_printed(found))
     assert "invalid (the split of the traffic is broken)" in text
-    assert f"`a` has {seen[0]:,} of 2,000 units, expected 1,000; `b` has {seen[1]:,}" in text
+    assert f"Now `a` has {seen[0]:,} of 2,000 units, expected 1,000; `b` has {seen[1]:,}" in text
     assert "retries, clients that choose their arm" in text
     assert "p is the smallest so far" in text
+    # Not the baseline of this look: that may be the challenger.
     assert "mlops promote wine --arm a --force" in text
+    assert "Give names, split and policy again" in text
     assert "mlops deploy --name wine-2 --ab wine/1 wine/2" in text
 
 
@@ -112,3 +115,4 @@ def test_a_ramp_that_is_withheld_is_no_dead_end(words: str) -> None:
     assert f"next: {words}" in said
     assert "hint: Find out what happens between the draw and the journal" in said
     assert "p is the smallest so far" in said
+    assert "it stays invalid until one arm has had all traffic for more than a day" in said

@@ -9,14 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from mlops.journal.records import RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.ramp import look_at_ramp
 from mlops.monitoring.report import make_report
 from mlops.monitoring.report_json import read_report, report_document
 from mlops.monitoring.split_words import ramp_again
+from mlops.monitoring.verdict_text import in_words
+from mlops.spec.deployment import from_dict, to_dict
 from mlops.spec.ramp import Ramp
 from tests.monitoring.journals import spec_of
-from tests.monitoring.ramp_journal import GUARDRAILS, Step, fill, through_json
+from tests.monitoring.ramp_journal import GUARDRAILS, PLAN, Step, fill, through_json
 
 
 @pytest.fixture
@@ -50,7 +53,8 @@ def test_traffic_that_does_not_follow_the_weights_moves_nothing(journal: SqlJour
     report = make_report(journal, now_ms=end)
     assert report.verdict.decision == "invalid"
     assert f"`b` has {found.seen[1]}, expected 300." in report.verdict.reason
-    assert "`mlops ramp wine` prints the commands" in report.verdict.hints[-1]
+    for command in ramp_again(spec_of(["a", "b"], [0.95, 0.05], "given", ""), PLAN):
+        assert f"`{command}`" in report.verdict.hints[-1]
     assert read_report(json.loads(json.dumps(report_document(report)))) == report
 
 
@@ -67,6 +71,26 @@ def test_a_mismatch_stays_one_when_later_traffic_makes_up_for_it(
     assert (found.decision, found.sample_ratio < 1e-6) == ("withhold", True)
 
 
+def test_a_report_says_what_beginning_a_ramp_again_does_not_change(journal: SqlJournal) -> None:
+    tries = [Step(5.0), Step(25.0, actual=32.0), Step(5.0, 6_000)]
+    end = fill(journal, tries)
+    assert look_at_ramp(journal, now_ms=end).decision == "advance"
+    report = make_report(journal, now_ms=end)
+    assert report.verdict.decision == "invalid"
+    said = report.verdict.hints[-1]
+    assert "stays invalid until one arm has had all traffic for more than a day" in said
+    assert "mlops deploy --name wine-2 --model wine/1 --canary wine/2=5 --ramp 5,25,100" in said
+    assert in_words(report).then.endswith(said)
+    # It does: with a day and a bit on one arm, what came before is over.
+    last = [event for event in journal.revision_events() if event.spec][-1]
+    assert last.spec is not None
+    spec = from_dict(last.spec)
+    later = end + 90_000_000
+    journal.record([RevisionEvent(4, end, "live", to_dict(spec.only("a")))])
+    journal.record([RevisionEvent(5, later, "live", last.spec)])
+    assert make_report(journal, now_ms=later).verdict.decision == "continue"
+
+
 def test_a_ramp_begins_again_with_its_first_step() -> None:
     plan = Ramp((5.0, 25.0, 100.0), every_s=600.0, advance="unless-worse", auto=True)
     spec = replace(spec_of(["a", "b"], [0.95, 0.05], "given", ""), ramp=plan)
@@ -78,3 +102,6 @@ def test_a_ramp_begins_again_with_its_first_step() -> None:
     back = 'mlops promote wine --arm a --force "split was broken"'
     assert ramp_again(spec, plan) == (back, deploy)
     assert ramp_again(spec.with_share(0.25), plan) == (deploy,)
+    # The project's own plan fills what is not given, and may be another.
+    careful = replace(plan, advance="not-worse", auto=False)
+    assert ramp_again(spec, careful)[-1].endswith(" --advance not-worse --no-auto")

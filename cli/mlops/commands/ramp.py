@@ -85,11 +85,12 @@ def _render(out: Console, found: Ramped, dry_run: bool) -> None:
         verb = "would serve" if dry_run else f"revision {found.revision} serves"
         out.print(f"{verb} [bold]{escape(summary(found.moved.spec))}[/]")
     if found.again:
-        from mlops.monitoring.split_words import STAYS, WHERE_TO_LOOK
+        from mlops.monitoring.split_words import REPORT_STAYS, STAYS, WHERE_TO_LOOK
 
         out.print(f"[yellow]hint:[/] {WHERE_TO_LOOK} {STAYS}", soft_wrap=False)
         out.print("\nWhen it is mended, this begins the ramp again, without that evidence:")
         next_steps(out, found.again)
+        out.print(f"\n[yellow]hint:[/] {REPORT_STAYS}", soft_wrap=False)
     elif found.outcome == "finished" and look is not None and look.decision == "done":
         next_steps(out, [f"mlops promote {found.name} --auto"])
     elif found.moved is not None and not dry_run:

@@ -335,9 +335,10 @@ def _explained(verdict: Verdict, ratio: SampleRatioReport, evidence: Evidence) -
     """Say by how much the split is off, where to look, and how to begin again."""
     spec = evidence.spec
     counts = counts_text([arm.name for arm in spec.arms], ratio.seen, ratio.expected)
-    again = begin_again(spec, spec.arms[evidence.base].name)
     return replace(
-        verdict, reason=f"{verdict.reason} {counts}", hints=(WHERE_TO_LOOK, STAYS, again)
+        verdict,
+        reason=f"{verdict.reason} {counts}",
+        hints=(WHERE_TO_LOOK, STAYS, begin_again(spec)),
     )
 
 

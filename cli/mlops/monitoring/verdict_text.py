@@ -179,7 +179,7 @@ def _invalid(report: Report, unit: str) -> Words:
         f"who was sent to them, and no comparison below can be trusted.{counts}",
         f"A correct split would ever look like this in at most "
         f"{per_cent(ratio.alpha)} of tests." if ratio else "",
-        f"{WHERE_TO_LOOK} {STAYS}",
+        " ".join(report.verdict.hints) or f"{WHERE_TO_LOOK} {STAYS}",
         "",
     )  # fmt: skip
 
