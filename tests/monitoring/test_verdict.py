@@ -92,7 +92,7 @@ def test_of_several_arms_the_leading_one_is_spoken_of() -> None:
     assert found.reason == (
         "Not decided: `tuned` leads, and tuned - base = +0.005 reward [-0.1, +0.11] contains 0. "
         "If the estimate is right, about 12,000 more requests will decide; it takes at least 780, "
-        "possibly far more. Worse than `base`: `old`. Likely to be shown worse: `stub`."
+        "possibly far more. Worse than `base`: `old`. Behind so far: `stub`."
     )
     behind = decide(
         FIVE[:2], method=Method(ASYMPTOTIC, "it is so"), mismatch=False, mismatch_p=1.0, alpha=0.05,
@@ -107,8 +107,12 @@ def test_each_of_several_arms_has_a_line_the_leading_one_first() -> None:
     assert arm_lines(FIVE) == (
         "`tuned`: +0.005 [-0.1, +0.11], about 12,000 more (at least 780)",
         "`big`: -0.05 [-0.23, +0.13], about 20,000 more (at least 700)",
-        "`stub`: -0.18 [-0.42, +0.06] likely to be worse, about 900 more (788 to 3,380)",
+        "`stub`: -0.18 [-0.42, +0.06] behind so far, about 900 more (788 to 3,380)",
         "`old`: -0.3 [-0.4, -0.2] worse",
+    )
+    ahead = compared("new", -0.01, 0.3, remaining=90, span=(40, 800))
+    assert arm_lines((ahead, OPEN))[0] == (
+        "`new`: +0.145 [-0.01, +0.3] ahead so far, about 90 more (40 to 800)"
     )
     assert arm_lines((EARLY, MUCH_BETTER)) == (
         "`c`: +0.4 [+0.2, +0.6] better",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mlops.monitoring.verdict import Comparison, is_likely, leading, rounded
+from mlops.monitoring.verdict import Comparison, leading, rounded, stands_out
 
 
 def arm_lines(comparisons: Sequence[Comparison]) -> tuple[str, ...]:
@@ -38,9 +38,9 @@ def _line(c: Comparison) -> str:
         return f"{line} better"
     if c.upper < 0 or c.worse:
         return f"{line} worse"
-    likely = f" likely to be {'worse' if c.estimate < 0 else 'better'}" if is_likely(c) else ""
+    so_far = f" {'behind' if c.estimate < 0 else 'ahead'} so far" if stands_out(c) else ""
     more = _more(c)
-    return f"{line}{likely}{', ' if more else ''}{more}"
+    return f"{line}{so_far}{', ' if more else ''}{more}"
 
 
 def _more(c: Comparison) -> str:

@@ -279,16 +279,19 @@ def _undecided(ahead: Comparison, comparisons: Sequence[Comparison], units: str)
             reason += f" {forecast(ahead, units)}"
     others = [c for c in comparisons if c is not ahead]
     shown = [f"`{c.arm}`" for c in others if c.worse or c.upper < 0]
-    likely = [f"`{c.arm}`" for c in others if is_likely(c) and c.estimate < 0]
+    behind = [f"`{c.arm}`" for c in others if stands_out(c) and c.estimate < 0]
     if shown:
         reason += f" Worse than `{ahead.baseline}`: {', '.join(shown)}."
-    if likely:
-        reason += f" Likely to be shown worse: {', '.join(likely)}."
+    if behind:
+        reason += f" Behind so far: {', '.join(behind)}."
     return reason
 
 
-def is_likely(c: Comparison) -> bool:
-    """Whether an open comparison is likely to be decided the way that its estimate points."""
+def stands_out(c: Comparison) -> bool:
+    """Whether the estimate of an open comparison is more than 1.28 standard errors away from 0.
+
+    At one look: equal arms often are so at some of many.
+    """
     is_open = c.lower <= 0 <= c.upper and not c.worse
     return is_open and c.remaining_range is not None and c.remaining_range[1] is not None
 
