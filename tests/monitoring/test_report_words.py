@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,17 @@ from pathlib import Path
 import pytest
 
 from mlops.commands import report_tables
+from mlops.commands.report_view import render
+from mlops.commands.terminal import SafeConsole
 from mlops.journal.records import RevisionEvent
 from mlops.journal.sql import SqlJournal
+from mlops.live_page import templates as live_page
 from mlops.monitoring.notebook import for_notebook
 from mlops.monitoring.page import read_page, render_page
-from mlops.monitoring.report import Report, make_report
-from mlops.monitoring.verdict import Comparison, forecast
+from mlops.monitoring.paired import PAIRED, PairedReport
+from mlops.monitoring.report import Report, make_report, with_paired
+from mlops.monitoring.verdict import Comparison, decide, forecast
+from mlops.monitoring.verdict_text import in_words
 from mlops.spec.attribution import Attribution, Repeated
 from mlops.spec.deployment import DeploymentSpec, to_dict
 from tests.monitoring.journals import (
@@ -150,3 +156,37 @@ def test_without_an_estimate_a_forecast_says_only_what_is_known(
 ) -> None:
     compared = Comparison("b", "a", 9, 0.0, -0.1, 0.3, 0.5, 0.05, None, None, remaining_range=span)
     assert forecast(compared, "requests") == says
+
+
+def test_where_the_same_rows_decide_their_units_are_counted(tmp_path: Path) -> None:
+    """On the terminal and on both pages, with as many of them as there are."""
+    journal = SqlJournal(f"sqlite:///{tmp_path}/wine.db")
+    fill(journal, "abc", [Stage([1 / 3] * 3, 60)], numbers([0.0, 0.0, 0.0]))
+    page = read_page(journal)
+    journal.close()
+    compared = (
+        Comparison("b", "a", 207, 0.1, 0.02, 0.2, 0.001, 0.0125, None, None),
+        Comparison("c", "a", 207, 0.01, -0.05, 0.2, 0.5, 0.0125, None, 300),
+    )
+    verdict = decide(
+        compared, method=PAIRED, mismatch=False, mismatch_p=1.0, alpha=0.025, n=207
+    )  # fmt: skip
+    paired = PairedReport("wine", "", 230, ("a", "b", "c"), (0.6, 0.7, 0.6), compared, verdict, ())
+    live = replace(page.report, gates=(), guardrails=())
+    assert in_words(live).counted == "requests with a reward"
+    found = with_paired(live, paired)
+    assert (found.verdict.decision, found.verdict.n) == ("promote", 207)
+    out = io.StringIO()
+    render(SafeConsole(file=out, width=200), found, "", "", has_data=False)
+    assert "n = 207 labelled units. " in out.getvalue()
+    heading = "how many more labelled units would decide it:"
+    assert heading in out.getvalue()
+    html = _text(render_page(replace(page, report=found)))
+    assert heading in html
+    assert "207 labelled units , of 60 requests" in html
+    words = in_words(found)
+    part = live_page.render(
+        "verdict", report=found, words=words, unit="request", baseline="a", reward="", courses=[],
+        colors={},
+    )  # fmt: skip
+    assert heading in _text(part)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from mlops.monitoring.arm_lines import arm_lines
+from mlops.monitoring.arm_lines import ArmLines, arm_lines
 from mlops.monitoring.methods import ASYMPTOTIC
 from mlops.monitoring.verdict import EXIT_CODES, Comparison, Method, decide
 
@@ -104,21 +104,21 @@ def test_of_several_arms_the_leading_one_is_spoken_of() -> None:
 
 
 def test_each_of_several_arms_has_a_line_the_leading_one_first() -> None:
-    assert arm_lines(FIVE) == (
+    assert arm_lines(FIVE, "requests").lines == (
         "`tuned`: +0.005 [-0.1, +0.11], about 12,000 more (at least 780)",
         "`big`: -0.05 [-0.23, +0.13], about 20,000 more (at least 700)",
         "`stub`: -0.18 [-0.42, +0.06] behind so far, about 900 more (788 to 3,380)",
         "`old`: -0.3 [-0.4, -0.2] worse",
     )
     ahead = compared("new", -0.01, 0.3, remaining=90, span=(40, 800))
-    assert arm_lines((ahead, OPEN))[0] == (
+    assert arm_lines((ahead, OPEN), "requests").lines[0] == (
         "`new`: +0.145 [-0.01, +0.3] ahead so far, about 90 more (40 to 800)"
     )
-    assert arm_lines((EARLY, MUCH_BETTER)) == (
+    assert arm_lines((EARLY, MUCH_BETTER), "requests").lines == (
         "`c`: +0.4 [+0.2, +0.6] better",
         "`b`: too early to tell, needs 50 outcomes per arm, `b` has 3",
     )
-    assert arm_lines([OPEN]) == ()
+    assert arm_lines([OPEN], "requests") == ArmLines()
 
 
 def test_a_script_can_tell_them_apart() -> None:

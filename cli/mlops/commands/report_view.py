@@ -9,10 +9,9 @@ from mlops.commands.output import moment, next_steps, note
 from mlops.monitoring.methods import ASYMPTOTIC, BOUNDED, PLANNED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rich.console import Console
 
+    from mlops.monitoring.arm_lines import ArmLines
     from mlops.monitoring.paired import PairedReport
     from mlops.monitoring.report import Report
     from mlops.monitoring.verdict import Verdict
@@ -51,7 +50,7 @@ def render_paired(out: Console, found: PairedReport) -> None:
     """Print the comparison on the same rows, as `--paired` shows it alone."""
     from rich.markup import escape
 
-    from mlops.monitoring.arm_lines import arm_lines
+    from mlops.monitoring.arm_lines import LABELLED, arm_lines
 
     out.print(
         f"[bold]{found.name}[/]  every arm on the same {found.rows:,} rows  "
@@ -71,8 +70,8 @@ def render_paired(out: Console, found: PairedReport) -> None:
             )
     for text in found.notes:
         out.print(f"[yellow]note: {escape(text)}[/]")
-    _render_verdict(out, found.verdict, lines=arm_lines(found.comparisons))
-    _render_method(out, found.verdict, "units", found.decision_rule)
+    _render_verdict(out, found.verdict, lines=arm_lines(found.comparisons, LABELLED))
+    _render_method(out, found.verdict, LABELLED, found.decision_rule)
     out.print(
         "[dim]This compares predictions on rows whose truth is known, not what people do when "
         "they get one or the other.[/]"
@@ -129,7 +128,7 @@ def render(out: Console, found: Report, html: str, url: str, *, has_data: bool) 
             out.print(html, markup=False, soft_wrap=True)
         return
 
-    from mlops.monitoring.verdict_text import lines_of
+    from mlops.monitoring.verdict_text import counted, lines_of
 
     span = (
         f"{moment(found.first_ms)} to {moment(found.last_ms)}" if found.first_ms else "no traffic"
@@ -182,7 +181,7 @@ def render(out: Console, found: Report, html: str, url: str, *, has_data: bool) 
     if found.judged_ms is not None:
         out.print(
             f"judged up to {moment(found.judged_ms)}; the feedback window of {found.open:,} "
-            f"{tables.units(found)} is still open"
+            f"{'sticky units' if found.sticky_by else 'requests'} is still open"
             if found.open
             else f"judged up to {moment(found.judged_ms)}",
             soft_wrap=False,
@@ -190,7 +189,7 @@ def render(out: Console, found: Report, html: str, url: str, *, has_data: bool) 
     for text in found.notes:
         out.print(f"[yellow]note: {escape(text)}[/]", soft_wrap=False)
     if found.comparisons:
-        _render_method(out, found.verdict, tables.units(found), found.decision_rule)
+        _render_method(out, found.verdict, counted(found), found.decision_rule)
     _render_end(out, found)
     _render_next(out, found, url, has_data=has_data)
 
@@ -248,7 +247,7 @@ def _render_verdict(
     verdict: Verdict,
     *,
     finished: bool = False,
-    lines: Sequence[str] = (),
+    lines: ArmLines | None = None,
     alone: bool = False,
 ) -> None:
     """Say what was found, before all else.
@@ -268,9 +267,8 @@ def _render_verdict(
     winner = f": {escape(verdict.winner)}" if verdict.winner else ""
     head = f"finished[/], it was {verdict.decision}" if finished else f"{verdict.decision}[/]"
     parts = [verdict.reason]
-    if lines:
-        what = f"Each against `{verdict.baseline}`" if verdict.baseline else "Each arm"
-        parts += ["", f"{what}, the leading one first, and how many more would decide:", *lines]
+    if lines and lines.lines:
+        parts += ["", lines.heading, *lines.lines]
     parts += [text for text in (verdict.weakest, *verdict.hints) if text]
     out.print(
         Panel(
@@ -291,7 +289,6 @@ def _render_method(out: Console, verdict: Verdict, units: str, decision_rule: st
     from mlops.rewards.decisions import describe_rule
 
     rule = f"; decision rule {decision_rule}: {describe_rule(decision_rule)}" * bool(decision_rule)
-    units = f"requests {units}" if units == "with reward" else units
     out.print(
         f"\n[dim]n = {verdict.n:,} {units}. Of tests between arms that are equal, at most "
         f"{100 * verdict.alpha:.3g} % ever name a winner, however often you look.\n"

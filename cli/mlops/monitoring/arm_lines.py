@@ -1,31 +1,57 @@
-"""One short line per arm of a comparison of several. Pure."""
+"""One short line per arm of a comparison of several, and what is counted there. Pure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from mlops.monitoring.verdict import Comparison, leading, rounded, stands_out
 
+#: What a comparison on the same rows counts: requests, or sticky units, with a label.
+LABELLED = "labelled units"
 
-def arm_lines(comparisons: Sequence[Comparison]) -> tuple[str, ...]:
+
+def rewarded(sticky_by: str) -> str:
+    """What a comparison of rewards counts, in the plural."""
+    return f"{'sticky units' if sticky_by else 'requests'} with a reward"
+
+
+@dataclass(frozen=True, slots=True)
+class ArmLines:
+    """Lines about several arms.
+
+    Attributes:
+        heading: What they say; empty without any.
+        lines: One of each comparison, the leading one first, names in backticks.
+    """
+
+    heading: str = ""
+    lines: tuple[str, ...] = ()
+
+
+def arm_lines(comparisons: Sequence[Comparison], units: str) -> ArmLines:
     """Say of each arm how it compares with the baseline, the leading one first.
 
     Numbers of units are those that would decide it: to plan with, and how far that may be off.
 
     Args:
         comparisons: Every other arm against the baseline.
+        units: What they count, in the plural.
 
     Returns:
-        A line per comparison, names in backticks; none with less than two, since the verdict says
-        it all.
+        None with less than two comparisons, since the verdict says it all.
     """
     if len(comparisons) < 2:
-        return ()
+        return ArmLines()
     first = leading(comparisons)
     rest = [c for c in comparisons if c is not first]
     rest.sort(key=lambda c: c.estimate if math.isfinite(c.estimate) else -math.inf, reverse=True)
-    return tuple(_line(c) for c in (first, *rest))
+    heading = (
+        f"Each against `{first.baseline}`, the leading one first, and how many more {units} would "
+        "decide it:"
+    )
+    return ArmLines(heading, tuple(_line(c) for c in (first, *rest)))
 
 
 def _line(c: Comparison) -> str:

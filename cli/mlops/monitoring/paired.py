@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.journal.records import LabelledRow
+from mlops.monitoring.arm_lines import LABELLED
 from mlops.monitoring.evidence import bounds_of
 from mlops.monitoring.gates import Gate
 from mlops.monitoring.verdict import Comparison, Method, Verdict, decide
@@ -142,7 +143,7 @@ def compare_paired(
     gate = _labels(rows, predictions, weights, baseline, feedback) if weights is not None else None
     verdict = decide(
         comparisons, method=_method(bounds), mismatch=False, mismatch_p=1.0, alpha=alpha,
-        n=units.shape[1], gates=[gate] if gate else [], units="units",
+        n=units.shape[1], gates=[gate] if gate else [], units=LABELLED,
     )  # fmt: skip
     return PairedReport(
         spec.name, spec.reward, len(rows), names, means, comparisons, verdict, notes,

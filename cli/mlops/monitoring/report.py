@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from mlops.errors import MlopsError, NotFoundError
 from mlops.journal.base import Journal
+from mlops.monitoring.arm_lines import rewarded
 from mlops.monitoring.arms import ArmReport, report_arms
 from mlops.monitoring.comparing import Look, compare, method_of
 from mlops.monitoring.covariates import adjust
@@ -270,7 +271,7 @@ def report_of(
         alpha=whole_alpha,
         n=evidence.arms.size,
         gates=gates,
-        units="units" if spec.sticky_by else "requests with a reward",
+        units=rewarded(spec.sticky_by),
     )
     if ratio is not None and ratio.mismatch:
         verdict = _explained(verdict, ratio, evidence)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from mlops.monitoring.arm_lines import arm_lines
+from mlops.monitoring.arm_lines import LABELLED, ArmLines, arm_lines, rewarded
 from mlops.monitoring.evidence import Finished
 from mlops.monitoring.figures import number, per_cent
 from mlops.monitoring.gates import Gate
@@ -31,6 +31,7 @@ class Words:
         command: A command that does it; empty if there is none.
         about: The comparison that decided, or is nearest to deciding; None if there is none yet.
         arms: With several comparisons a line for each, the leading arm first.
+        counted: What the verdict counts, in the plural.
     """
 
     headline: str
@@ -39,7 +40,8 @@ class Words:
     then: str
     command: str
     about: Comparison | None = None
-    arms: tuple[str, ...] = ()
+    arms: ArmLines = field(default_factory=ArmLines)
+    counted: str = ""
 
 
 def in_words(report: Report, unit: str = "request") -> Words:
@@ -50,16 +52,22 @@ def in_words(report: Report, unit: str = "request") -> Words:
         unit: What statistics count: `request`, or what the deployment is sticky by.
     """
     if report.finished is not None:
-        return _over(report, report.finished, unit)
-    words = _WORDS_OF.get(report.verdict.decision, _continue)(report, unit)
-    return replace(words, arms=lines_of(report))
+        words = _over(report, report.finished, unit)
+    else:
+        words = _WORDS_OF.get(report.verdict.decision, _continue)(report, unit)
+    return replace(words, arms=lines_of(report), counted=counted(report))
 
 
-def lines_of(report: Report) -> tuple[str, ...]:
+def counted(report: Report) -> str:
+    """Name what the verdict counts, in the plural."""
+    return LABELLED if _is_paired(report) else rewarded(report.sticky_by)
+
+
+def lines_of(report: Report) -> ArmLines:
     """Say of each of several arms how it compares; none where that cannot be read, or is over."""
     if report.finished is not None or report.verdict.decision == "invalid":
-        return ()
-    return arm_lines(_compared(report))
+        return ArmLines()
+    return arm_lines(_compared(report), counted(report))
 
 
 def reward_in_words(reward: str) -> str:
@@ -211,7 +219,7 @@ def _continue(report: Report, unit: str) -> Words:
         f"So far the mean reward of `{nearest.arm}` differs from that of `{nearest.baseline}` by "
         f"{number(nearest.estimate, signed=True)} per {_per(report, unit)}, but anything from "
         f"{number(nearest.lower, signed=True)} to {number(nearest.upper, signed=True)} is "
-        f"plausible, and that includes no difference.{_outlook(nearest, unit)}",
+        f"plausible, and that includes no difference.{_outlook(nearest, counted(report))}",
         _sure(report),
         "Leave it running and look again whenever you like: looking costs nothing.",
         "",
@@ -221,10 +229,15 @@ def _continue(report: Report, unit: str) -> Words:
 
 def _compared(report: Report) -> tuple[Comparison, ...]:
     """Return the comparisons that the verdict rests on."""
-    paired = report.paired
-    if paired is not None and report.verdict.method == paired.verdict.method:
-        return paired.comparisons
+    if report.paired is not None and _is_paired(report):
+        return report.paired.comparisons
     return report.comparisons
+
+
+def _is_paired(report: Report) -> bool:
+    """Whether the comparison on the same rows decided."""
+    paired = report.paired
+    return paired is not None and report.verdict.method == paired.verdict.method
 
 
 def _deciding(report: Report) -> Comparison:
@@ -264,14 +277,14 @@ def _nothing_yet(report: Report, unit: str) -> Words:
     )
 
 
-def _outlook(nearest: Comparison, unit: str) -> str:
+def _outlook(nearest: Comparison, units: str) -> str:
     if nearest.remaining:
-        return f" {forecast(nearest, f'{unit}s')}"
+        return f" {forecast(nearest, units)}"
     if nearest.remaining is not None:
         return ""
     least = nearest.remaining_range is not None and nearest.remaining_range[0]
     text = " The arms may be as good as equal."
-    return f"{text} {forecast(nearest, f'{unit}s')}" if least else text
+    return f"{text} {forecast(nearest, units)}" if least else text
 
 
 def _gain(report: Report, effect: float, than: str, unit: str) -> str:
