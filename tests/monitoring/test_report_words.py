@@ -190,3 +190,23 @@ def test_where_the_same_rows_decide_their_units_are_counted(tmp_path: Path) -> N
         colors={},
     )  # fmt: skip
     assert heading in _text(part)
+
+
+def test_an_arm_shown_worse_beside_one_in_its_burn_in_is_not_contradicted(tmp_path: Path) -> None:
+    journal = SqlJournal(f"sqlite:///{tmp_path}/wine.db")
+    fill(journal, "abc", [Stage([1 / 3] * 3, 60)], numbers([0.0, 0.0, 0.0]))
+    found = make_report(journal)
+    journal.close()
+    inf = float("inf")
+    needs = "needs 50 outcomes per arm, `c` has 3"
+    compared = (
+        Comparison("b", "a", 500, -0.1, -0.2, -0.02, 0.001, 0.025, None, None, worse=True),
+        Comparison("c", "a", 500, float("nan"), -inf, inf, 1.0, 0.025, needs, None),
+    )
+    verdict = decide(
+        compared, method=PAIRED, mismatch=False, mismatch_p=1.0, alpha=0.05, n=500
+    )  # fmt: skip
+    words = in_words(replace(found, comparisons=compared, verdict=verdict))
+    assert words.headline == "Too early to tell for `c`"
+    assert words.why.startswith(f"Before anything may be said about `c`, the test {needs}. ")
+    assert words.arms.lines[0].endswith(" worse")

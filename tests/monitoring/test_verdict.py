@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from mlops.monitoring.arm_lines import ArmLines, arm_lines
 from mlops.monitoring.methods import ASYMPTOTIC
-from mlops.monitoring.verdict import EXIT_CODES, Comparison, Method, decide
+from mlops.monitoring.verdict import EXIT_CODES, Comparison, Method, decide, leading
 
 
 def compared(
@@ -29,6 +30,9 @@ BETTER, MUCH_BETTER = compared("b", 0.1, 0.3), compared("c", 0.2, 0.6)
 WORSE, MUCH_WORSE = compared("b", -0.3, -0.1, p=0.001), compared("c", -0.6, -0.2, p=0.001)
 OPEN = compared("c", -0.1, 0.2, remaining=1_200)
 EARLY = compared("b", -math.inf, math.inf, waiting="needs 50 outcomes per arm, `b` has 3", p=1)
+# An arm that was added later, and one without an estimate in an interval that is the range.
+NEW = compared("d", -math.inf, math.inf, waiting="needs 50 outcomes per arm, `d` has 3", p=1)
+UNSEEN = replace(compared("e", -1.0, 1.0), estimate=math.nan)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +48,10 @@ EARLY = compared("b", -math.inf, math.inf, waiting="needs 50 outcomes per arm, `
         ([OPEN], False, "continue", None, "contains 0"),
         ([compared("b", -0.1, 0.1)], False, "continue", None, "as good as equal"),
         ([EARLY], False, "continue", None, "Too early to tell: needs 50"),
+        ([WORSE, NEW], False, "continue", None, "for `d`: needs 50 outcomes per arm, `d` has 3. W"),
+        ([WORSE, UNSEEN], False, "continue", None, "for `e`: nothing is known yet. Worse than"),
+        ([OPEN, NEW], False, "continue", None, "contains 0. If the estimate is right, about 1,20"),
+        ([NEW, OPEN], False, "continue", None, "Too early to tell for `d`."),
         ([compared("b", 0.0, 0.3)], False, "continue", None, "contains 0"),
         ([compared("b", -0.3, 0.0)], False, "continue", None, "contains 0"),
         ([], False, "continue", None, "one arm"),
@@ -119,6 +127,25 @@ def test_each_of_several_arms_has_a_line_the_leading_one_first() -> None:
         "`b`: too early to tell, needs 50 outcomes per arm, `b` has 3",
     )
     assert arm_lines([OPEN], "requests") == ArmLines()
+
+
+def test_the_lines_of_a_withheld_verdict_call_no_arm_better() -> None:
+    said = arm_lines((BETTER, MUCH_WORSE, OPEN), "requests", withheld=True).lines
+    assert said == (
+        "`b`: +0.2 [+0.1, +0.3] decided, withheld",
+        "`c`: +0.05 [-0.1, +0.2], about 1,200 more",
+        "`c`: -0.4 [-0.6, -0.2] decided, withheld",
+    )
+
+
+def test_a_new_arm_leads_nothing_and_hides_nothing() -> None:
+    early = replace(NEW, estimate=0.9)
+    assert leading((early, OPEN)) is OPEN
+    found = decide(
+        (early, OPEN), method=Method(ASYMPTOTIC, "it is so"), mismatch=False, mismatch_p=1.0,
+        alpha=0.05, n=500,
+    )  # fmt: skip
+    assert (found.arm, found.remaining) == ("c", 1_200)
 
 
 def test_a_script_can_tell_them_apart() -> None:

@@ -70,7 +70,9 @@ def render_paired(out: Console, found: PairedReport) -> None:
             )
     for text in found.notes:
         out.print(f"[yellow]note: {escape(text)}[/]")
-    _render_verdict(out, found.verdict, lines=arm_lines(found.comparisons, LABELLED))
+    withheld = found.verdict.decision == "withheld"
+    lines = arm_lines(found.comparisons, LABELLED, withheld=withheld)
+    _render_verdict(out, found.verdict, lines=lines)
     _render_method(out, found.verdict, LABELLED, found.decision_rule)
     out.print(
         "[dim]This compares predictions on rows whose truth is known, not what people do when "

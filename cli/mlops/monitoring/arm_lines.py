@@ -30,7 +30,7 @@ class ArmLines:
     lines: tuple[str, ...] = ()
 
 
-def arm_lines(comparisons: Sequence[Comparison], units: str) -> ArmLines:
+def arm_lines(comparisons: Sequence[Comparison], units: str, *, withheld: bool = False) -> ArmLines:
     """Say of each arm how it compares with the baseline, the leading one first.
 
     Numbers of units are those that would decide it: to plan with, and how far that may be off.
@@ -38,6 +38,7 @@ def arm_lines(comparisons: Sequence[Comparison], units: str) -> ArmLines:
     Args:
         comparisons: Every other arm against the baseline.
         units: What they count, in the plural.
+        withheld: Whether the verdict is, so that no arm is to be called better or worse.
 
     Returns:
         None with less than two comparisons, since the verdict says it all.
@@ -51,15 +52,17 @@ def arm_lines(comparisons: Sequence[Comparison], units: str) -> ArmLines:
         f"Each against `{first.baseline}`, the leading one first, and how many more {units} would "
         "decide it:"
     )
-    return ArmLines(heading, tuple(_line(c) for c in (first, *rest)))
+    return ArmLines(heading, tuple(_line(c, withheld) for c in (first, *rest)))
 
 
-def _line(c: Comparison) -> str:
+def _line(c: Comparison, withheld: bool) -> str:
     if c.waiting_for:
         return f"`{c.arm}`: too early to tell, {c.waiting_for}"
     if not math.isfinite(c.estimate):
         return f"`{c.arm}`: nothing is known yet"
     line = f"`{c.arm}`: {c.estimate + 0.0:+.3g} [{c.lower:+.3g}, {c.upper:+.3g}]"
+    if withheld and (c.lower > 0 or c.upper < 0 or c.worse):
+        return f"{line} decided, withheld"
     if c.lower > 0:
         return f"{line} better"
     if c.upper < 0 or c.worse:

@@ -222,10 +222,10 @@ def _decide(
         nearest = min(comparisons, key=lambda c: c.lower)
         reason = f"No arm is worse than `{nearest.baseline}` by as much as is worth having"
         return say("not-worse", f"{reason}: {_interval(nearest)}.", by=nearest)
-    waiting = [c for c in comparisons if c.waiting_for]
-    if waiting:
-        return say("continue", f"Too early to tell: {waiting[0].waiting_for}.")
-    ahead = leading(comparisons)
+    undecided = [c for c in comparisons if is_open(c)]
+    if not undecided:
+        return say("continue", _too_early(comparisons))
+    ahead = leading(undecided)
     return say("continue", _undecided(ahead, comparisons, units), by=ahead)
 
 
@@ -236,7 +236,7 @@ def leading(comparisons: Sequence[Comparison]) -> Comparison:
     """
 
     def rank(c: Comparison) -> tuple[bool, bool, float]:
-        known = math.isfinite(c.estimate)
+        known = is_known(c)
         return (
             c.lower > 0,
             known and not (c.worse or c.upper < 0),
@@ -244,6 +244,30 @@ def leading(comparisons: Sequence[Comparison]) -> Comparison:
         )
 
     return max(comparisons, key=rank)
+
+
+def is_known(c: Comparison) -> bool:
+    """Whether there is an interval, which the burn-in is before."""
+    return not c.waiting_for and all(map(math.isfinite, (c.estimate, c.lower, c.upper)))
+
+
+def is_open(c: Comparison) -> bool:
+    """Whether there is an interval, and it decides nothing."""
+    return is_known(c) and c.lower <= 0 <= c.upper and not c.worse
+
+
+def _too_early(comparisons: Sequence[Comparison]) -> str:
+    """Say what is waited for, where no interval is open."""
+    early = [c for c in comparisons if not is_known(c)]
+    first = next((c for c in early if c.waiting_for), early[0])
+    about = "" if len(early) == len(comparisons) else f" for {_names(early)}"
+    reason = f"Too early to tell{about}: {first.waiting_for or 'nothing is known yet'}."
+    worse = [c for c in comparisons if is_known(c)]
+    return f"{reason} Worse than `{first.baseline}`: {_names(worse)}." if worse else reason
+
+
+def _names(comparisons: Sequence[Comparison]) -> str:
+    return ", ".join(f"`{c.arm}`" for c in comparisons)
 
 
 def _with(verdict: Verdict, by: Comparison) -> Verdict:
@@ -278,12 +302,12 @@ def _undecided(ahead: Comparison, comparisons: Sequence[Comparison], units: str)
         if ahead.remaining_range and ahead.remaining_range[0]:
             reason += f" {forecast(ahead, units)}"
     others = [c for c in comparisons if c is not ahead]
-    shown = [f"`{c.arm}`" for c in others if c.worse or c.upper < 0]
-    behind = [f"`{c.arm}`" for c in others if stands_out(c) and c.estimate < 0]
-    if shown:
-        reason += f" Worse than `{ahead.baseline}`: {', '.join(shown)}."
-    if behind:
-        reason += f" Behind so far: {', '.join(behind)}."
+    if shown := [c for c in others if c.worse or c.upper < 0]:
+        reason += f" Worse than `{ahead.baseline}`: {_names(shown)}."
+    if behind := [c for c in others if stands_out(c) and c.estimate < 0]:
+        reason += f" Behind so far: {_names(behind)}."
+    if early := [c for c in others if not is_known(c)]:
+        reason += f" Too early to tell for {_names(early)}."
     return reason
 
 
@@ -292,8 +316,7 @@ def stands_out(c: Comparison) -> bool:
 
     At one look: equal arms often are so at some of many.
     """
-    is_open = c.lower <= 0 <= c.upper and not c.worse
-    return is_open and c.remaining_range is not None and c.remaining_range[1] is not None
+    return is_open(c) and c.remaining_range is not None and c.remaining_range[1] is not None
 
 
 def forecast(c: Comparison, units: str = "") -> str:

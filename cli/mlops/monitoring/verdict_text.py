@@ -11,7 +11,7 @@ from mlops.monitoring.figures import number, per_cent
 from mlops.monitoring.gates import Gate
 from mlops.monitoring.report import Report
 from mlops.monitoring.split_words import STAYS, WHERE_TO_LOOK, counts_text
-from mlops.monitoring.verdict import Comparison, forecast
+from mlops.monitoring.verdict import Comparison, forecast, is_known
 from mlops.rewards import reward_called
 from mlops.rewards.sending import can_replay, feedback_commands
 
@@ -67,7 +67,8 @@ def lines_of(report: Report) -> ArmLines:
     """Say of each of several arms how it compares; none where that cannot be read, or is over."""
     if report.finished is not None or report.verdict.decision == "invalid":
         return ArmLines()
-    return arm_lines(_compared(report), counted(report))
+    withheld = report.verdict.decision == "withheld"
+    return arm_lines(_compared(report), counted(report), withheld=withheld)
 
 
 def reward_in_words(reward: str) -> str:
@@ -203,16 +204,8 @@ def _continue(report: Report, unit: str) -> Words:
         )
     if not report.verdict.n:
         return _nothing_yet(report, unit)
-    waiting = [c.waiting_for for c in report.comparisons if c.waiting_for]
-    if waiting and report.verdict.arm is None:
-        return Words(
-            "Too early to tell",
-            f"Before anything may be said, the test {waiting[0]}. Until then the spread of the "
-            "rewards is not known well enough to say how far chance can reach.",
-            "",
-            "Leave it running and look again whenever you like.",
-            "",
-        )
+    if report.verdict.arm is None:
+        return _too_early(report)
     nearest = _deciding(report)
     return Words(
         "Not decided yet",
@@ -224,6 +217,22 @@ def _continue(report: Report, unit: str) -> Words:
         "Leave it running and look again whenever you like: looking costs nothing.",
         "",
         nearest,
+    )
+
+
+def _too_early(report: Report) -> Words:
+    early = [c for c in report.comparisons if not is_known(c)]
+    some = len(early) < len(report.comparisons)
+    names = ", ".join(f"`{c.arm}`" for c in early)
+    about = f" about {names}" if some else ""
+    needs = next((c.waiting_for for c in early if c.waiting_for), "needs feedback of every arm")
+    return Words(
+        f"Too early to tell{f' for {names}' if some else ''}",
+        f"Before anything may be said{about}, the test {needs}. Until then the spread of the "
+        "rewards is not known well enough to say how far chance can reach.",
+        "",
+        "Leave it running and look again whenever you like.",
+        "",
     )
 
 
