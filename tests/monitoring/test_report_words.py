@@ -183,13 +183,14 @@ def test_where_the_same_rows_decide_their_units_are_counted(tmp_path: Path) -> N
     assert heading in out.getvalue()
     html = _text(render_page(replace(page, report=found)))
     assert heading in html
-    assert "207 labelled units , of 60 requests" in html
+    assert "207 labelled units, of 60 requests" in html
     words = in_words(found)
     part = live_page.render(
         "verdict", report=found, words=words, unit="request", baseline="a", reward="", courses=[],
-        colors={},
+        colors={"a": 0, "b": 1, "c": 2},
     )  # fmt: skip
     assert heading in _text(part)
+    assert ", the smallest so far)" in _text(part)
 
 
 def test_an_arm_shown_worse_beside_one_in_its_burn_in_is_not_contradicted(tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ def _is_known(look: Look) -> bool:
 
 
 def _reach(looks: Sequence[Look]) -> float:
-    return 1.05 * max(max(abs(k.lower), abs(k.upper)) for k in looks)
+    # Intervals of no width at 0 need some scale.
+    return 1.05 * max(max(abs(k.lower), abs(k.upper)) for k in looks) or 1.0
 
 
 def _nothing() -> Text:
@@ -62,14 +63,27 @@ def _nothing() -> Text:
 
 
 def _drawn(labels: Sequence[str], looks: Sequence[Look], reach: float, width: int) -> list[Text]:
-    label = max(_LABEL, *(len(text) + 2 for text in labels))
     values = [f"{k.estimate:+.3g} [{k.lower:+.3g}, {k.upper:+.3g}]" for k in looks]
     longest = max(len(text) for text in values)
+    most = max(_LABEL, width - _SMALLEST - longest - 2)
+    label = min(max(_LABEL, *(len(text) + 2 for text in labels)), most)
     size = max(_SMALLEST, min(width, _WIDEST) - label - longest - 2)
     return [
-        _line(f"{name:>{label - 2}}  ", look, text, reach, size)
+        _line(f"{_clipped(name, label - 2):>{label - 2}}  ", look, text, reach, size)
         for name, look, text in zip(labels, looks, values, strict=True)
     ]
+
+
+def _clipped(text: str, width: int) -> str:
+    """Leave out the middle of a text that is too wide: names differ in their ends.
+
+    >>> _clipped("wine-quality-v2", 10), _clipped("wine", 10)
+    ('wine…ty-v2', 'wine')
+    """
+    if len(text) <= width:
+        return text
+    head = (width - 1) // 2
+    return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
 
 
 def _line(label: str, look: Look, values: str, reach: float, size: int) -> Text:
