@@ -277,6 +277,11 @@ def test_confusions_cost_what_the_matrix_says(garden: Shop) -> None:
         matrix[truth][truth] = 0
     matrix["setosa"] = dict.fromkeys(others, 7.0)
     (garden.folder / "costs.json").write_text(json.dumps(matrix))
+    few = {truth: {a: cost for a, cost in row.items() if a != "virginica"}
+           for truth, row in matrix.items() if truth != "virginica"}  # fmt: skip
+    (garden.folder / "few.json").write_text(json.dumps(few))
+    noted = garden.ok(*words, "--cost-matrix", "few.json", "--json").document["notes"]
+    assert any("does not name its class `virginica`" in note for note in noted["strong"])
     garden.ok(*words, "--cost-matrix", "costs.json")
     garden.ok("feedback", "--data", "iris.csv", "--truth-column", "kind")
     report = garden.ok("report", "--json").document
