@@ -200,6 +200,36 @@ def test_a_truth_with_an_id_that_was_sent(journal: Journal) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("first", "again", "others"),
+    [
+        (["6", 5], [6, 5.0], ([6, 4], [6, 5, 5], {"a": 6, "b": 5}, 6)),
+        ({"a": 1, "b": "red"}, {"b": "red", "a": "1"}, ({"a": 1, "b": 2}, {"a": 1}, [1, "red"])),
+    ],
+)
+def test_a_truth_of_several_outputs_that_was_sent(
+    journal: Journal, first: Any, again: Any, others: tuple[Any, ...]
+) -> None:
+    def sent(truth: Any) -> NewOutcome:
+        return replace(outcome(1, reward=None, truth=truth), outcome_id="label-1")
+
+    assert fates(journal, [sent(first)]) == [Fate.UNMATCHED]
+    assert fates(journal, [sent(again)]) == [Fate.DUPLICATE]
+    assert fates(journal, [sent(truth) for truth in others]) == [Fate.CONFLICT] * len(others)
+
+
+def test_what_was_void_and_corrected_is_restored_under_an_id_of_its_own(journal: Journal) -> None:
+    def sent(reward: float, outcome_id: str) -> NewOutcome:
+        return replace(outcome(1, reward=reward), outcome_id=outcome_id)
+
+    journal.append([decision(1)], [sent(5.0, "order-1")])
+    for reward, outcome_id in ((6.0, "order-1"), (5.0, "order-1-restored")):
+        journal.void([nonce(1)], time_ms=5, reason="absurd", by="ana")
+        assert fates(journal, [sent(5.0, "order-1")]) == [Fate.DUPLICATE]
+        assert fates(journal, [sent(reward, outcome_id)]) == [Fate.ACCEPTED]
+        assert [seen.reward for seen in journal.observations()] == [reward]
+
+
 def test_a_corrected_truth_is_read_once(journal: Journal) -> None:
     journal.append([decision(1, features=Records([{"a": 1}]), arm=1, propensity=0.25)], [])
     for truth in (3.0, 4.0):

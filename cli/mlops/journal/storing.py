@@ -7,7 +7,7 @@ an addition where its revision takes those, else a conflict, as is another one w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -18,7 +18,7 @@ from mlops.journal.joining import join
 from mlops.journal.records import Fate, NewOutcome, StoredOutcome
 from mlops.journal.rows import Row, outcome_row, truth_of
 from mlops.journal.schema import outcomes, voids
-from mlops.rewards.kinds import is_single, same
+from mlops.rewards.kinds import pairs_of, same
 
 _Key: TypeAlias = tuple[bytes | None, int]
 
@@ -122,7 +122,10 @@ def _has_its_id(outcome: NewOutcome, earlier: Sequence[Row]) -> bool:
 def _is_same(outcome: NewOutcome, row: Row) -> bool:
     """Whether two outcomes say the same; a text that is a number is the same label as that."""
     stored, truth = truth_of(row), outcome.truth
-    alike = same(stored, truth) if is_single(stored) and is_single(truth) else stored == truth
+    # A list is not the same as an object, though it may be the truth of one.
+    alike_form = isinstance(stored, Mapping) == isinstance(truth, Mapping)
+    pairs = pairs_of(stored, truth) if alike_form else None
+    alike = all(same(*pair) for pair in pairs) if pairs else stored == truth
     return alike and bool(row.reward == outcome.reward)
 
 

@@ -33,7 +33,8 @@ ADVICE = {
 }
 # What to do about an `outcome_id` that came with another value, by `[feedback] repeated`.
 CORRECT = {
-    "first": 'deploy with `[feedback] repeated = "last"` to let later ones correct it',
+    "first": 'deploy with `[feedback] repeated = "last"` to let later ones correct it, and send '
+    "the correction with an `outcome_id` of its own",
     "last": "a correction needs an `outcome_id` of its own",
     "sum": "send the difference with an `outcome_id` of its own",
 }
