@@ -89,9 +89,11 @@ def test_an_id_of_the_application_s_own(client: Client, server: Server) -> None:
     for own in ("order-sync", "order-async"):
         assert dict(client.feedback(client_id=own, reward=1.0).counts) == {"accepted": 1}
     assert client.feedback(client_id="nginx", reward=1.0).refused[0].status == "unknown"
-    for unfit in ("caf\xe9", "a\nb", "i" * 257, "order 7 "):
+    unfits: list[Any] = ["caf\xe9", "a\nb", "i" * 257, "order 7 ", 1001, 7.5]
+    for unfit in unfits:
         with pytest.raises(InvalidInputError, match="client_id"):
             client.predict(records(ROWS[:1]), client_id=unfit)
+    assert client.predict(records(ROWS[:1]), client_id=None).request_id
 
 
 def test_a_row_of_a_frame_is_one_row(client: Client, server: Server) -> None:

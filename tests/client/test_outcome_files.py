@@ -144,3 +144,20 @@ def test_a_label_that_is_no_number_is_named(tmp_path: Path) -> None:
         truths = [each.get("truth") for each in outcomes(opened, said.append)]
     assert truths == [6, "six", "007", 7.5, 8, None, 9]
     assert said == ["of 6 labels in `truth` 2 are texts: line 3 `six`, line 4 `007`."]
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+@pytest.mark.parametrize("gap", [False, True])
+def test_ids_that_are_numbers_are_sent_as_text(tmp_path: Path, form: str, gap: bool) -> None:
+    ids = [1001, None, 1003] if gap else [1001, 1002, 1003]
+    frame = pd.DataFrame({"client_id": ids, "outcome_id": [1, 2, 3], "reward": [0.5, 1.0, 1.5]})
+    file = tmp_path / f"orders.{form}"
+    if form == "csv":
+        frame.astype({"client_id": "Int64"}).to_csv(file, index=False)
+    elif form == "json":
+        frame.to_json(file, orient="records")
+    else:
+        frame.to_parquet(file)
+    with open_data(str(file)) as opened:
+        found = [(each.get("client_id"), each["outcome_id"]) for each in outcomes(opened)]
+    assert found == [("1001", "1"), (None if gap else "1002", "2"), ("1003", "3")]
+
+

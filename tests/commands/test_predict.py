@@ -85,6 +85,15 @@ def test_forced_arms_are_in_no_statistic(shop: Shop) -> None:
     assert after["arms"][0]["requests"] == before["arms"][0]["requests"]
 
 
+def test_an_id_of_one_s_own_is_named_by_feedback(shop: Shop) -> None:
+    words = ("--data", "-", "--client-id", "order-7781", "--json")
+    assert shop.ok("predict", *words, stdin=f"{_HEADER}\n{_ROW}").document["request_id"]
+    outcome = '{"client_id": "order-7781", "truth": 6}\n'
+    assert shop.ok("feedback", "--data", "-", "--json", stdin=outcome).document["counts"] == {
+        "accepted": 1
+    }
+
+
 @pytest.mark.parametrize(
     ("words", "stdin", "code", "part"),
     [
@@ -95,6 +104,7 @@ def test_forced_arms_are_in_no_statistic(shop: Shop) -> None:
         (("--data", "-"), '{"a": ', 3, "not valid JSON"),
         (("--data", "-"), "alcohol\n9\n", 3, "fixed acidity"),
         (("--data", "-", "--arm", "modelC"), f"{_HEADER}\n{_ROW}", 3, "modelA, modelB"),
+        (("--data", "-", "--client-id", "order 7 "), f"{_HEADER}\n{_ROW}", 3, "`client_id`"),
         (("beer", "--data", "-"), "a\n1", 5, "beer"),
         ((), "", 2, "--data"),
     ],

@@ -106,7 +106,7 @@ class Asking:
 
     arm: str = ""
     idempotency_key: str = ""
-    client_id: str = ""
+    client_id: str | None = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def sent(self) -> dict[str, str]:
@@ -115,19 +115,37 @@ class Asking:
         Raises:
             InvalidInputError: The id would not arrive in a header as it is.
         """
-        own = self.client_id
-        if not (own.isascii() and is_client_id(own) and own == own.strip()):
-            raise InvalidInputError(
-                f"`client_id` may have up to {MAX_CLIENT_ID} printable ASCII characters, none of "
-                f"them a blank at its ends, not be {own[:40]!r} with its {len(own)}."
-            )
         return {
             "content-type": "application/json",
             "idempotency-key": self.idempotency_key or uuid.uuid4().hex,
             **({"x-mlops-arm": self.arm} if self.arm else {}),
-            **({CLIENT_ID_HEADER: own} if own else {}),
+            **with_client_id(self.client_id),
             **self.headers,
         }
+
+
+def with_client_id(own: object) -> dict[str, str]:
+    """Return the header with an application's own id of a request; none for None or empty text.
+
+    Raises:
+        InvalidInputError: It is not text, or would not arrive in a header as it is.
+
+    >>> with_client_id("order-1001"), with_client_id("")
+    ({'x-mlops-client-id': 'order-1001'}, {})
+    """
+    if own is None or own == "":
+        return {}
+    if not isinstance(own, str):
+        raise InvalidInputError(
+            f"`client_id` must be text, not {str(own)[:40]} of the type `{type(own).__name__}`.",
+            hint="Write a number as text: `client_id=str(order)`.",
+        )
+    if not (own.isascii() and is_client_id(own) and own == own.strip()):
+        raise InvalidInputError(
+            f"`client_id` may have up to {MAX_CLIENT_ID} printable ASCII characters, none of "
+            f"them a blank at its ends, not be {own[:40]!r} with its {len(own)}."
+        )
+    return {CLIENT_ID_HEADER: own}
 
 
 def predict(

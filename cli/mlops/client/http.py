@@ -84,7 +84,7 @@ class Client(_Base):
         params: Mapping[str, Any] | None = None,
         arm: str = "",
         idempotency_key: str = "",
-        client_id: str = "",
+        client_id: str | None = "",
         headers: Mapping[str, str] | None = None,
     ) -> Prediction:
         """Ask for predictions of every row, in one request.
@@ -98,12 +98,14 @@ class Client(_Base):
             arm: Arm to force; such a request stays out of the statistics.
             idempotency_key: Two requests with one key get the same arm and are one decision;
                 by default each call has its own.
-            client_id: Your own id of the request, such as an order number; feedback may name it
-                instead of the request id. Send one id with one prediction only.
+            client_id: Your own id of the request as text, such as an order number; feedback may
+                name it instead of the request id. Send one id with one prediction only. None or
+                empty for none.
             headers: Sent with this request only.
 
         Raises:
-            InvalidInputError: The model refuses the rows, or `client_id` fits no header.
+            InvalidInputError: The model refuses the rows, or `client_id` is not text or fits no
+                header.
             NotAllowedError: The token is missing or not valid.
             RemoteError: There was no answer, or the server failed.
         """
@@ -205,7 +207,7 @@ class AsyncClient(_Base):
         params: Mapping[str, Any] | None = None,
         arm: str = "",
         idempotency_key: str = "",
-        client_id: str = "",
+        client_id: str | None = "",
         headers: Mapping[str, str] | None = None,
     ) -> Prediction:
         """See `Client.predict`."""

@@ -31,6 +31,7 @@ from mlops.tables.signature import Column, Signature
 
 _IDS = frozenset({"request_id", "client_id"})
 _IN_TABLE = ("request_id", "client_id", "outcome_id", "row", "reward")
+_TEXTS = (*_IDS, "outcome_id")
 # A longer first line is of no CSV.
 _LONGEST_HEADER = 1 << 20
 # Labels that are shown where they are texts among numbers.
@@ -282,6 +283,18 @@ def _lines_of(
     for row, line in enumerate(table.lines or range(1, len(table) + 1)):
         yield from _between(written + 1, line, ragged)
         cells = {name: table.columns[name][row] for name in names}
+def _id(cell: Any) -> Any:  # noqa: ANN401 - a JSON value
+    """Return an id as text where Parquet or JSON has it as a number, as a CSV is read.
+
+    >>> _id(1001), _id(1001.0), _id("007"), _id(None)
+    ('1001', '1001', '007', None)
+    """
+    if isinstance(cell, float) and cell.is_integer():
+        # So pandas writes whole numbers some of which are missing.
+        return str(int(cell))
+    return str(cell) if isinstance(cell, int | float) and not isinstance(cell, bool) else cell
+
+
         if "reward" in cells:
             cells["reward"] = _reward(cells["reward"])
         truths = {name: table.columns[name][row] for name in truth_columns if not absent}
@@ -296,3 +309,4 @@ def _between(first: int, last: int, ragged: Mapping[int, str]) -> Iterator[Line]
     """Yield lines without an outcome, which are counted and not sent; `last` is not one of them."""
     for line in range(first, last):
         yield ProtocolError(Kind.MALFORMED, ragged[line]) if line in ragged else b""
+        cells |= {name: _id(cells[name]) for name in _TEXTS if name in cells}

@@ -31,6 +31,13 @@ def predict(
             help="Arm to use; the request is left out of the statistics.", show_default=False
         ),
     ] = "",
+    client_id: Annotated[
+        str,
+        typer.Option(
+            help="Your own id of the request, such as an order number; feedback may name it.",
+            show_default=False,
+        ),
+    ] = "",
     remote: Remote = None,
     as_json: Json = False,
 ) -> None:
@@ -42,7 +49,8 @@ def predict(
     from mlops.workflows.prediction import predict as ask
     from mlops.workflows.prediction import read_data
 
-    answer = ask(load_settings(), name, read_data(data), arm=arm, remote=remote)
+    rows = read_data(data)
+    answer = ask(load_settings(), name, rows, arm=arm, client_id=client_id, remote=remote)
     show(plain(answer), as_json=as_json, render=lambda out: _render(out, answer))
 
 

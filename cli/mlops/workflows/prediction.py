@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mlops.client.exchange import with_client_id
 from mlops.client.remote_endpoint import Reached, RemoteServer
 from mlops.client.replay_data import Stray, blamed, check_cells, find_strays
 from mlops.client.seldon_answer import answered_by
@@ -76,6 +77,7 @@ def predict(
     data: bytes,
     *,
     arm: str = "",
+    client_id: str = "",
     remote: RemoteServer | None = None,
 ) -> Predicted:
     """Ask for predictions of every row, in one request.
@@ -87,13 +89,15 @@ def predict(
             body of MLflow's scoring protocol. Columns get the types of the deployed model's
             signature.
         arm: Arm to force; such a request stays out of the statistics. Empty to let it be drawn.
+        client_id: The user's own id of the request, empty for none.
         remote: Where the deployment is, if not on this machine.
 
     Raises:
-        InvalidInputError: The rows cannot be read, or the model refuses them.
+        InvalidInputError: The rows cannot be read, the model refuses them, or the id fits no
+            header.
         NotFoundError: The deployment does not run.
     """
-    extra = {"x-mlops-arm": arm} if arm else {}
+    extra = {**({"x-mlops-arm": arm} if arm else {}), **with_client_id(client_id)}
     reward = ""
     with contextlib.ExitStack() as stack:
         if remote is None:
@@ -113,9 +117,10 @@ def predict(
                 answer, headers = connection.post("/invocations", body, headers=extra)
                 found_at = remote.url if remote else where.name
                 return replace(_predicted(found_at, answer, headers), reward_name=reward)
-            if arm:
+            if extra:
+                option = "--arm" if arm else "--client-id"
                 raise UsageError(
-                    f"`--arm` is for an mlops server; {found.url} speaks `{found.protocol}`."
+                    f"`{option}` is for an mlops server; {found.url} speaks `{found.protocol}`."
                 )
             return _ask_there(found, body)
         except InvalidInputError as error:
