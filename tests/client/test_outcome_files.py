@@ -21,6 +21,10 @@ _PARQUET = io.BytesIO()
 pd.DataFrame([ONE]).to_parquet(_PARQUET)
 FORMS = {
     "csv": b"\xef\xbb\xbfrequest_id;reward\na;0.5\n",
+    "of an old spreadsheet": b"\xef\xbb\xbf\rrequest_id;reward\ra;0.5\r",
+    "a quoted line end": b'"request_id",reward,"said\nby whom"\na,0.5,\n',
+    "ndjson with a mark": b"\xef\xbb\xbf" + json.dumps(ONE).encode() + b"\n",
+    "json with a mark": b"\xef\xbb\xbf" + json.dumps([ONE]).encode(),
     "blank": b"\n\nreward,request_id\n0.5,a\n",
     "ndjson": json.dumps(ONE).encode(),
     "json": json.dumps([ONE]).encode(),
@@ -56,6 +60,18 @@ def test_outcomes_are_known_whatever_their_file_is_called(pipe: Path, form: str)
         assert opened.has_outcomes
         assert outcomes(opened) == [ONE]
     writer.join()
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("suffix", ["csv", "json", "ndjson", "txt"])
+def test_outcomes_are_known_in_a_file_of_any_name(tmp_path: Path, form: str, suffix: str) -> None:
+    file = tmp_path / f"late.{suffix}"
+    file.write_bytes(FORMS[form])
+    with open_data(str(file)) as opened:
+        assert opened.has_outcomes
+        # By its name each line is an outcome, so that one on several lines is none.
+        if (form, suffix) != ("pretty", "ndjson"):
+            assert outcomes(opened) == [ONE]
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "parquet"])
@@ -136,14 +152,6 @@ def test_a_bad_cell_leaves_the_others_what_they_are(tmp_path: Path, form: str) -
     assert found == [5, "12,50", "inf", 0.1]
 
 
-def test_a_label_that_is_no_number_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "late.csv"
-    file.write_text("request_id,truth\na,6\nb,six\nc,007\nd,7.5\ne,8\nf,\ng,9\n")
-    said: list[str] = []
-    with open_data(str(file)) as opened:
-        truths = [each.get("truth") for each in outcomes(opened, said.append)]
-    assert truths == [6, "six", "007", 7.5, 8, None, 9]
-    assert said == ["of 6 labels in `truth` 2 are texts: line 3 `six`, line 4 `007`."]
 @pytest.mark.parametrize("form", ["csv", "json", "parquet"])
 @pytest.mark.parametrize("gap", [False, True])
 def test_ids_that_are_numbers_are_sent_as_text(tmp_path: Path, form: str, gap: bool) -> None:
@@ -161,3 +169,11 @@ def test_ids_that_are_numbers_are_sent_as_text(tmp_path: Path, form: str, gap: b
     assert found == [("1001", "1"), (None if gap else "1002", "2"), ("1003", "3")]
 
 
+def test_a_label_that_is_no_number_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "late.csv"
+    file.write_text("request_id,truth\na,6\nb,six\nc,007\nd,7.5\ne,8\nf,\ng,9\n")
+    said: list[str] = []
+    with open_data(str(file)) as opened:
+        truths = [each.get("truth") for each in outcomes(opened, said.append)]
+    assert truths == [6, "six", "007", 7.5, 8, None, 9]
+    assert said == ["of 6 labels in `truth` 2 are texts: line 3 `six`, line 4 `007`."]

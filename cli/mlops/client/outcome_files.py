@@ -6,6 +6,7 @@ tell: they name requests. A pipe cannot be read twice, so that all is opened onc
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import io
@@ -30,8 +31,8 @@ from mlops.tables.reading import MAX_BYTES, is_binary
 from mlops.tables.signature import Column, Signature
 
 _IDS = frozenset({"request_id", "client_id"})
-_IN_TABLE = ("request_id", "client_id", "outcome_id", "row", "reward")
 _TEXTS = (*_IDS, "outcome_id")
+_IN_TABLE = ("request_id", "client_id", "outcome_id", "row", "reward")
 # A longer first line is of no CSV.
 _LONGEST_HEADER = 1 << 20
 # Labels that are shown where they are texts among numbers.
@@ -128,8 +129,7 @@ def _recognised(
         stream: Whether it is NDJSON unless it is something else.
         once: Whether it can be opened only once.
     """
-    head = _head(file)
-    first = head[-1].strip() if head else b""
+    head, first = _head(file)
     is_csv = not _IDS.isdisjoint(_header(first))
     is_object = first.startswith(b"{")
     if _is_outcome(first) or (stream and not is_csv and (is_object or not _may_be_table(first))):
@@ -147,16 +147,28 @@ def _recognised(
     return FeedbackData(data, labels, content=content if once else None)
 
 
-def _head(file: BinaryIO) -> list[bytes]:
-    """Read up to the first line that is not blank."""
+def _head(file: BinaryIO) -> tuple[list[bytes], bytes]:
+    """Read up to the first line that is not blank, and on where a quote in it is not closed.
+
+    Returns:
+        The lines, without a byte order mark, and those that are not blank as one.
+    """
     head: list[bytes] = []
+    blank = quotes = size = 0
     while line := file.readline(_LONGEST_HEADER):
+        line = line if head else line.removeprefix(codecs.BOM_UTF8)
         head.append(line)
-        if line.strip():
+        if not size and not line.strip():
+            blank += 1
+            continue
+        if not size and (line.startswith(b"{") or _may_be_table(line)):
+            if line.startswith(b"{") and not line.endswith(b"\n"):
+                head[-1] += file.readline()
             break
-    if head and head[-1].startswith(b"{") and not head[-1].endswith(b"\n"):
-        head[-1] += file.readline()
-    return head
+        quotes, size = quotes + line.count(b'"'), size + len(line)
+        if quotes % 2 == 0 or size >= _LONGEST_HEADER:
+            break
+    return head, b"".join(head[blank:]).strip()
 
 
 def _is_outcome(line: bytes) -> bool:
@@ -175,12 +187,18 @@ def _is_outcome(line: bytes) -> bool:
 
 
 def _header(line: bytes) -> list[str]:
-    """Return the names in the header of a CSV."""
+    r"""Return the names in the header of a CSV, whatever its lines end with.
+
+    >>> _header(b'request_id,"why\nso"'), _header(b"request_id;reward\ra;1\r")
+    (['request_id', 'why\nso'], ['request_id', 'reward'])
+    """
     if _may_be_table(line) or line.startswith(b"{"):
         return []
-    text = line.decode("utf-8-sig", "replace")
+    text = line.decode("utf-8", "replace")
+    # As a table is read: a list of lines could not have another end within one.
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator_of(text))
     try:
-        return next(csv.reader([text], delimiter=separator_of(text)), [])
+        return next((cells for cells in lines if cells), [])
     except csv.Error:
         return []
 
@@ -265,6 +283,18 @@ def _reward(cell: Any) -> Any:  # noqa: ANN401 - a JSON value
     return str(number) if isinstance(number, float) and not math.isfinite(number) else number
 
 
+def _id(cell: Any) -> Any:  # noqa: ANN401 - a JSON value
+    """Return an id as text where Parquet or JSON has it as a number, as a CSV is read.
+
+    >>> _id(1001), _id(1001.0), _id("007"), _id(None)
+    ('1001', '1001', '007', None)
+    """
+    if isinstance(cell, float) and cell.is_integer():
+        # So pandas writes whole numbers some of which are missing.
+        return str(int(cell))
+    return str(cell) if isinstance(cell, int | float) and not isinstance(cell, bool) else cell
+
+
 def _lines_of(
     table: Table, truth_columns: Sequence[str], data: str, ragged: Mapping[int, str]
 ) -> Iterator[Line]:
@@ -283,18 +313,7 @@ def _lines_of(
     for row, line in enumerate(table.lines or range(1, len(table) + 1)):
         yield from _between(written + 1, line, ragged)
         cells = {name: table.columns[name][row] for name in names}
-def _id(cell: Any) -> Any:  # noqa: ANN401 - a JSON value
-    """Return an id as text where Parquet or JSON has it as a number, as a CSV is read.
-
-    >>> _id(1001), _id(1001.0), _id("007"), _id(None)
-    ('1001', '1001', '007', None)
-    """
-    if isinstance(cell, float) and cell.is_integer():
-        # So pandas writes whole numbers some of which are missing.
-        return str(int(cell))
-    return str(cell) if isinstance(cell, int | float) and not isinstance(cell, bool) else cell
-
-
+        cells |= {name: _id(cells[name]) for name in _TEXTS if name in cells}
         if "reward" in cells:
             cells["reward"] = _reward(cells["reward"])
         truths = {name: table.columns[name][row] for name in truth_columns if not absent}
@@ -309,4 +328,3 @@ def _between(first: int, last: int, ragged: Mapping[int, str]) -> Iterator[Line]
     """Yield lines without an outcome, which are counted and not sent; `last` is not one of them."""
     for line in range(first, last):
         yield ProtocolError(Kind.MALFORMED, ragged[line]) if line in ragged else b""
-        cells |= {name: _id(cells[name]) for name in _TEXTS if name in cells}
