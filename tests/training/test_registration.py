@@ -62,9 +62,12 @@ def test_the_best_is_proposed_against_the_champion(own_wine: TrainedWine, tmp_pa
     assert made[2].next_commands == ("mlops deploy --ab champion wine/4",)
     worst = _register(own_wine, tmp_path / "worst", _OF_TEXT, "stub", 0.5)
     assert worst.next_commands == ("mlops deploy --ab champion big",)
-    # Without a metric to tell, the last two.
+    # Without a metric to tell, this one.
     silent = _register(own_wine, tmp_path / "silent", _OF_TEXT)
-    assert silent.next_commands == ("mlops deploy --ab wine/6 wine/7",)
-    open_registry(own_wine.settings).set_registered_model_alias("wine", "champion", "4")
+    assert silent.next_commands == ("mlops deploy --ab champion wine/7",)
+    # Of several that are equally good, the newest.
+    tied = _register(own_wine, tmp_path / "tied", _OF_TEXT, auc=0.9)
+    assert tied.next_commands == ("mlops deploy --ab champion wine/8",)
+    open_registry(own_wine.settings).set_registered_model_alias("wine", "champion", "8")
     beaten = _register(own_wine, tmp_path / "beaten", _OF_TEXT, "late", 0.6)
     assert beaten.next_commands == ("mlops deploy --ab champion late",)

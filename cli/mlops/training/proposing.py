@@ -15,7 +15,7 @@ def best_version(metrics: Mapping[int, Mapping[str, float]]) -> int | None:
     """Return the version that is best by every metric that tells; None without such, or one.
 
     A metric tells if all runs logged it, it is known whether more or less of it is better, and it
-    was not measured on the training data.
+    was not measured on the training data. Of several that are equally good the newest is the best.
 
     Args:
         metrics: Metrics of each version's run.
@@ -24,22 +24,23 @@ def best_version(metrics: Mapping[int, Mapping[str, float]]) -> int | None:
     1
     >>> best_version({1: {"rmse": 0.5, "mae": 0.4}, 2: {"rmse": 0.6, "mae": 0.3}}) is None
     True
+    >>> best_version({1: {"auc": 0.8}, 2: {"auc": 0.9}, 3: {"auc": 0.9}, 4: {"auc": 0.7}})
+    3
     >>> best_version({1: {"training_rmse": 0.5}, 2: {"training_rmse": 0.6}}) is None
     True
     """
     shared = set.intersection(*(set(each) for each in metrics.values())) if metrics else set()
-    best = set()
+    best = set(metrics)
+    telling = False
     for name in shared:
         values = {version: its[name] for version, its in metrics.items()}
         better = None if name.lower().startswith("train") else better_of(name)
         if better is None or not all(map(math.isfinite, values.values())):
             continue
-        ends = sorted(values, key=values.__getitem__, reverse=better == "higher")
-        if len(ends) > 1 and values[ends[0]] != values[ends[1]]:
-            best.add(ends[0])
-        else:
-            return None
-    return best.pop() if len(best) == 1 else None
+        top = max(values.values()) if better == "higher" else min(values.values())
+        best &= {version for version, value in values.items() if value == top}
+        telling = True
+    return max(best) if telling and best else None
 
 
 def baseline_of(aliases: Mapping[str, int]) -> tuple[str, int]:
@@ -56,8 +57,8 @@ def pair_by_metrics(
 ) -> tuple[int, int] | None:
     """Return the versions to compare: the baseline, and the best where that is another one.
 
-    Where the baseline itself is the best, the new version is compared with it. Versions whose runs
-    logged nothing are left out.
+    Where the baseline itself is the best, or the metrics name no best, the new version is compared
+    with it. Versions whose runs logged nothing are left out.
 
     Args:
         new: The version just registered.
@@ -65,17 +66,17 @@ def pair_by_metrics(
         metrics: Metrics of the run of each version that may be compared, with both of these.
 
     Returns:
-        None where there is no baseline, or no metric to tell.
+        None where there is no baseline, or the new version is it.
 
     >>> pair_by_metrics(4, 1, {1: {"auc": 0.7}, 2: {"auc": 0.9}, 4: {"auc": 0.8}})
     (1, 2)
     >>> pair_by_metrics(4, 2, {1: {"auc": 0.7}, 2: {"auc": 0.9}, 4: {"auc": 0.8}})
     (2, 4)
+    >>> pair_by_metrics(4, 1, {1: {"auc": 0.7}, 2: {"auc": 0.9}, 4: {}})
+    (1, 4)
     """
+    if baseline in (0, new):
+        return None
     told = {version: its for version, its in metrics.items() if its}
-    if baseline == new or not {baseline, new} <= told.keys():
-        return None
-    best = best_version(told)
-    if best is None:
-        return None
-    return baseline, new if best == baseline else best
+    best = best_version(told) if {baseline, new} <= told.keys() else None
+    return baseline, new if best in (None, baseline) else best

@@ -280,7 +280,7 @@ def next_commands(
         aliases: The model's aliases and the versions they name.
         given: The alias that was asked for, empty if none was.
         project: The model whose aliases need no name before them.
-        pair: The versions to compare, where metrics tell: the baseline, and the best.
+        pair: The versions to compare, where there is a baseline: it, and the best or the new one.
 
     >>> model = ModelVersion("wine/2", "wine/2", "", "wine", 2)
     >>> next_commands(model, [2, 1], {"a": 1, "b": 2}, "b", "wine")
