@@ -107,6 +107,24 @@ def test_numbers_are_no_probabilities_where_the_truth_is_no_class() -> None:
         measure_all(text, [_answered(probabilities[:, 1])], target="late")
 
 
+def test_a_probability_is_no_number_to_hold_against_class_numbers() -> None:
+    truth, probabilities = _some(2)
+    (found,) = measure_all(truth + 1, [_answered(probabilities[:, 1], (1, 2))]).metrics
+    assert dict(found) == pytest.approx(_expected(truth, probabilities))
+    # Of 0 and 1 it is the root of the Brier score.
+    (found,) = measure_all(truth, [_answered(probabilities[:, 1], (0, 1))]).metrics
+    assert found["rmse"] == pytest.approx(_expected(truth, probabilities)["brier"] ** 0.5)
+
+
+def test_a_column_of_one_class_is_not_certain_of_the_other() -> None:
+    truth, _ = _some(2)
+    (found,) = measure_all(truth + 1.0, [_answered(np.ones(200), (1.0, 2.0))]).metrics
+    assert set(found) == {"rmse", "mae", "r2"}
+    assert found["mae"] == pytest.approx(truth.mean())
+    (found,) = measure_all(truth, [_answered(np.ones(200), (0, 1))]).metrics
+    assert found["accuracy"] == pytest.approx(truth.mean())
+
+
 def test_costs_are_those_of_the_reward() -> None:
     truth, probabilities = _some(2)
     costs = (("good", "bad", 2.0), ("bad", "good", 50.0))

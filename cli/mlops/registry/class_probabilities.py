@@ -118,7 +118,21 @@ def _of_second(answered: Answered, truths: Sequence[Value]) -> Probabilities | N
     # NaN is neither below 0 nor above 1.
     if len(floats) < len(answered.rows) or any(p < 0 or p > 1 for p in floats):
         return None
+    # Of the classes 1 and 2, a column of 1.0 holds labels; of 0 and 1 both readings are the same.
+    if not are_zero_and_one(names) and all(
+        math.isnan(p) or any(same(p, name) for name in names) for p in floats
+    ):
+        return None
     return Probabilities(names, [None if math.isnan(p) else [1 - p, p] for p in floats])
+
+
+def are_zero_and_one(classes: Sequence[Value]) -> bool:
+    """Whether classes are 0 and 1, so that a probability of the second is near the true class.
+
+    >>> are_zero_and_one((0, 1)), are_zero_and_one(("0", "1")), are_zero_and_one((1, 2))
+    (True, True, False)
+    """
+    return len(classes) == len(_TWO) and all(map(same, classes, _TWO))
 
 
 def _has_gap(answer: Answer) -> bool:

@@ -1,7 +1,8 @@
 """How good the answers of several models are against the same truth.
 
-Numbers give rmse, mae and r2. Classes (text, booleans, whole numbers) give accuracy and f1_macro,
-the unweighted mean of the F1 score over all classes. A probability per class gives log_loss and
+Numbers give rmse, mae and r2, and so does the probability of class 1 against 0 and 1. Classes
+(text, booleans, whole numbers) give accuracy and f1_macro, the unweighted mean of the F1 score over
+all classes. A probability per class gives log_loss and
 brier by the formulas of these rewards, so that a comparison says what an A/B test would; auc; and
 accuracy and f1_macro of the most likely class. Of more than two classes, auc is the unweighted mean
 over the classes of the target, each against all others. All but numbers give cost where costs are
@@ -24,6 +25,7 @@ from mlops.errors import InvalidInputError
 from mlops.registry.class_probabilities import (
     Answered,
     Probabilities,
+    are_zero_and_one,
     listed,
     read_probabilities,
 )
@@ -38,6 +40,8 @@ from mlops.rewards.ranking import area_under_roc
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_OF_NUMBERS = ("rmse", "mae", "r2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,9 @@ def measure_all(
     missing = {} if terms.costs else {"cost": "It needs `[feedback] costs` of the project file."}
     for model, own in zip(answered, given, strict=True):
         found: dict[str, float] = {}
-        if all(map(is_single, model.rows)):
+        if own is not None and not are_zero_and_one(own.classes):
+            missing |= dict.fromkeys(_OF_NUMBERS, f"`{model.label}` answers probabilities.")
+        elif all(map(is_single, model.rows)):
             found |= measure(truth, _array(model.rows))
         if own is not None:
             notes += _unknown(model.label, own, labels, target)
@@ -101,7 +107,7 @@ def measure_all(
     if terms.costs:
         if any(given):
             notes.append(f"`cost`: {describe_rule(terms.rule)} (`[feedback] decision_rule`)")
-        notes += [text.removesuffix(".") for text in missing.values()]
+        notes += [text.removesuffix(".") for name, text in missing.items() if name == "cost"]
     return Measured(tuple(metrics), tuple(notes), missing)
 
 
@@ -118,7 +124,7 @@ def measure(truth: NDArray[Any], predicted: NDArray[Any]) -> dict[str, float]:
     found: dict[str, float] = {}
     if predicted.dtype.kind == "f" and not np.isfinite(predicted).all():
         # A prediction that is not a number is infinitely wrong; sklearn would refuse it.
-        return dict.fromkeys(("rmse", "mae", "r2"), math.nan)
+        return dict.fromkeys(_OF_NUMBERS, math.nan)
     if truth.dtype.kind in "iuf" and predicted.dtype.kind in "iuf":
         found["rmse"] = float(metrics.root_mean_squared_error(truth, predicted))
         found["mae"] = float(metrics.mean_absolute_error(truth, predicted))
