@@ -130,6 +130,8 @@ def test_what_was_watched_by_its_error_rate_only_gets_the_rest(tmp_path: Path) -
     for document in stored.values():
         document["measures"] = document["measures"][:1]
         document.pop("complete")
+        # What a later version may store.
+        document["later"] = {"more": 1}
     journal.remember(CONSUMER, stored, 1)
     judge(journal, answers(rng, 300), first=700)
     found = read_all(journal).report("wine", 0.01)

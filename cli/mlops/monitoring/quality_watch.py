@@ -10,7 +10,7 @@ requests that a tester sent to an arm are left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -173,7 +173,9 @@ class _Model:
 
 def _restored(document: Mapping[str, Any]) -> _Model:
     measures = [restored_measure(each) for each in document["measures"]]
-    others = {k: v for k, v in document.items() if k not in ("measures", "unknown")}
+    # A later version may have stored more, and been rolled back since.
+    kept = {each.name for each in fields(_Model)} - {"measures", "unknown"}
+    others = {name: value for name, value in document.items() if name in kept}
     others.setdefault("complete", False)
     # A state of an earlier version has not counted them.
     return _Model(measures, unknown=UnknownLabels(**document.get("unknown", {})), **others)
