@@ -22,7 +22,7 @@ pd.DataFrame([ONE]).to_parquet(_PARQUET)
 FORMS = {
     "csv": b"\xef\xbb\xbfrequest_id;reward\na;0.5\n",
     "of an old spreadsheet": b"\xef\xbb\xbf\rrequest_id;reward\ra;0.5\r",
-    "a quoted line end": b'"request_id",reward,"said\nby whom"\na,0.5,\n',
+    "a quoted line end": b'"said\nby whom",request_id,reward\n,a,0.5\n',
     "ndjson with a mark": b"\xef\xbb\xbf" + json.dumps(ONE).encode() + b"\n",
     "json with a mark": b"\xef\xbb\xbf" + json.dumps([ONE]).encode(),
     "blank": b"\n\nreward,request_id\n0.5,a\n",
