@@ -128,6 +128,23 @@ def test_where_silence_has_a_meaning_it_hides_nothing(
     assert make_report(journal, now_ms=_NOW_MS).silent == ()
 
 
+@pytest.mark.parametrize("shed", [0, 1])
+def test_of_an_arm_whose_decisions_were_all_shed_nothing_is_bounded(
+    journal: SqlJournal, shed: int
+) -> None:
+    shop, other = shop_of(journal), 1 - shed
+    shop.live(*((0.02, 0.98) if other else (0.98, 0.02)))
+    for i in range(60):
+        nonce = shop.ask(other, shop.now_ms + i)
+        if i % 3 == 0:
+            shop.tell(nonce, other, shop.now_ms + i + 1, i % 2)
+    shop.tell(shop.rng.bytes(12), shed, shop.now_ms + 1, 1.0)
+    shop.flush()
+    report = make_report(journal, now_ms=_NOW_MS)
+    assert [arm.n for arm in report.arms] == ([20, 1] if shed else [1, 20])
+    assert report.silent == ()
+
+
 def test_while_every_window_is_open_nothing_is_tested(journal: SqlJournal) -> None:
     shop = shop_of(journal, Attribution(window_s=3600.0, missing=LEFT_OUT))
     half_answer(shop, n=100)

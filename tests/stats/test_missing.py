@@ -1,5 +1,7 @@
 """Missing feedback: the test of rates, and the bounds."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -121,6 +123,15 @@ def test_an_effect_made_by_who_is_missing_does_not_stand() -> None:
     assert high > gap + 0.1
     assert robust_interval((0.1, 0.2), left, theirs, (0.5, 0.5)) == pytest.approx((0.1, 0.2))
     assert robust_interval((0.1, 0.2), left[:0], theirs, (0.0, 0.5)) == (0.1, 0.2)
+
+
+@pytest.mark.parametrize("rates", [(0.5, math.nan), (math.nan, 0.5), (math.nan, math.nan)])
+def test_an_unknown_rate_moves_nothing(rates: tuple[float, float]) -> None:
+    rewards = np.arange(4.0)
+
+    assert robust_interval((0.1, 0.2), rewards, rewards, rates) == (0.1, 0.2)
+    with pytest.raises(ValueError, match="needs an answer"):
+        lee_bounds(rewards, rewards, rates)
 
 
 def learning_policy(

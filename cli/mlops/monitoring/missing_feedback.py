@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from mlops.monitoring.answers import answers_of
@@ -50,7 +51,8 @@ class SilentReport:
 def silent_report(evidence: Evidence, bounds: Bounds) -> SilentReport | None:
     """Bound a comparison by what requests without feedback may have earned.
 
-    None if no feedback is missing, or if its reward when missing was declared.
+    None if no feedback is missing, if its reward when missing was declared, or if it is not known
+    how many requests an arm had, because all of its decisions were shed.
 
     Args:
         evidence: All of the experiment.
@@ -61,6 +63,8 @@ def silent_report(evidence: Evidence, bounds: Bounds) -> SilentReport | None:
         return None
     ours, theirs = answers_of(evidence, pair)
     rates = ours.rate, theirs.rate
+    if not all(math.isfinite(rate) for rate in rates):
+        return None
     if not (ours.rewards.size and theirs.rewards.size and min(rates) < 1 and max(rates) > 0):
         return None
     ends = evidence.bounds or (float(evidence.rewards.min()), float(evidence.rewards.max()))

@@ -188,9 +188,10 @@ def lee_bounds(
         Lower and upper bound; no sampling error in them. Equal rates give the difference twice.
 
     Raises:
-        ValueError: If an arm has no answer.
+        ValueError: If an arm has no answer, or a rate is unknown.
     """
-    if not candidate.size or not baseline.size or min(rates) <= 0:
+    # No comparison with nan is true.
+    if not candidate.size or not baseline.size or not all(rate > 0 for rate in rates):
         raise ValueError("every arm needs an answer")
     ours, theirs = weights or (np.ones(candidate.size), np.ones(baseline.size))
     kept = min(rates) / max(rates)
@@ -216,14 +217,14 @@ def robust_interval(
         bounds: Lower and upper bound from those who answered.
         candidate: Rewards of the candidate's answered requests, shape (n,).
         baseline: Rewards of the baseline's, shape (m,).
-        rates: Share of requests answered, of the candidate and the baseline.
+        rates: Share of requests answered, of the candidate and the baseline; nan if unknown.
         weights: As in `lee_bounds`.
 
     Returns:
         Bounds further out by how far Lee's bounds lie from the plain difference of means; the same
-        bounds where the rates agree, and where an arm has no answer yet.
+        bounds where the rates agree, where one is unknown, and where an arm has no answer yet.
     """
-    if not candidate.size or not baseline.size or not min(rates) > 0:
+    if not candidate.size or not baseline.size or not all(rate > 0 for rate in rates):
         return bounds
     ours, theirs = weights or (np.ones(candidate.size), np.ones(baseline.size))
     low, high = lee_bounds(candidate, baseline, rates, (ours, theirs))
