@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from mlops.journal.sql import SqlJournal
+from mlops.monitoring.comparing import difference
 from mlops.monitoring.evidence import Evidence, gather
+from mlops.monitoring.gates import Bounds, gates_of
 from mlops.monitoring.page import read_page, render_page
 from mlops.monitoring.report import make_report
 from mlops.monitoring.report_json import read_report, report_document
@@ -118,6 +120,55 @@ def lowered_mean(evidence: Evidence, share: float) -> float:
     silent = int((evidence.asked.closed - evidence.asked.answered)[:, 1].sum())
     bad = round(share * silent)
     return float((told.sum() + (silent - bad) * told.mean()) / (told.size + silent))
+
+
+def lopsided_ramp(evidence: Evidence, *, silent: float) -> Evidence:
+    """20,000 requests at 95/5 and 2,000 at 50/50: of `b`'s bad ones in these, some are silent."""
+    rng = np.random.default_rng(9)
+    strata, weights = np.repeat([0, 1], [20_000, 2_000]), evidence.weights
+    arms = (rng.random(strata.size) < weights[strata, 1]).astype(np.int64)
+    rewards = (rng.random(strata.size) < 0.95 + 0.012 * arms).astype(np.float64)
+    bad = (strata == 1) & (arms == 1) & (rewards == 0)
+    told = ~(bad & (rng.random(strata.size) < silent))
+    asked, answered = np.zeros((2, 2), dtype=np.int64), np.zeros((2, 2), dtype=np.int64)
+    np.add.at(asked, (strata, arms), 1)
+    np.add.at(answered, (strata[told], arms[told]), 1)
+    return replace(
+        evidence,
+        bounds=(0.0, 1.0),
+        arms=arms[told],
+        rewards=rewards[told],
+        strata=strata[told],
+        propensities=weights[strata, arms][told],
+        asked=replace(
+            evidence.asked, all=asked, closed=asked, failed=0 * asked, answered=answered,
+            told=answered,
+        ),
+    )  # fmt: skip
+
+
+def test_silence_counts_where_the_verdict_counts(journal: SqlJournal) -> None:
+    shop = shop_of(journal)
+    for weights in ((0.95, 0.05), (0.5, 0.5)):
+        shop.live(*weights)
+        shop.tell(shop.ask(0, shop.now_ms), 0, shop.now_ms + 1, 1.0)
+        shop.now_ms += 1000
+    shop.flush()
+    evidence = gather(journal, now_ms=_NOW_MS)
+
+    partly = lopsided_ramp(evidence, silent=0.15)
+    found, whole = (
+        difference(each, 1, 0.05) for each in (partly, lopsided_ramp(evidence, silent=0.0))
+    )
+
+    # Those who are missing make the difference, and are too few for the test to see them.
+    assert found.lower[-1] > 0 > whole.lower[-1]
+    bounds = Bounds(1, float(found.lower[-1]), float(found.upper[-1]))
+    (gate,) = [each for each in gates_of(partly, [bounds]) if each.name == "feedback"]
+    assert gate.p_value is not None
+    assert gate.p_value > 0.01
+    assert not gate.passed
+    assert "could by itself make `b` look so" in gate.text
 
 
 @pytest.mark.parametrize("rules", [Attribution(60.0, 0.0), Attribution(missing=LEFT_OUT)])

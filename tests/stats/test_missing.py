@@ -1,6 +1,7 @@
 """Missing feedback: the test of rates, and the bounds."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -204,6 +205,41 @@ def test_weights_are_those_of_copies() -> None:
     weighted = lee_bounds(values, other, (0.8, 0.3), (copies.astype(float), np.ones(1)))
 
     assert weighted == pytest.approx(lee_bounds(np.repeat(values, copies), other, (0.8, 0.3)))
+
+
+@pytest.mark.parametrize("rates", [(0.9, 0.6), (0.6, 0.9), (1.0, 1.0), (1e-9, 1.0)])
+def test_trimming_keeps_that_part_of_the_weight(rates: tuple[float, float]) -> None:
+    rng = np.random.default_rng(6)
+    rewards = rng.integers(0, 5, (2, 50)).astype(float), rng.random((2, 50)) + 0.1
+    for values, weights in (rewards, (rewards[0], np.ones((2, 50)))):
+        found = lee_bounds(values[0], values[1], rates, (weights[0], weights[1]))
+
+        kept = min(rates) / max(rates)
+        ends = []
+        for sign in (1, -1):
+            more = 0 if rates[0] >= rates[1] else 1
+            order = np.argsort(sign * values[more])
+            ordered, of = values[more][order], weights[more][order]
+            # Each weight counts as far as those before it leave something.
+            of = np.clip(kept * of.sum() - (np.cumsum(of) - of), 0, of)
+            trimmed = np.average(ordered, weights=of)
+            other = np.average(values[1 - more], weights=weights[1 - more])
+            ends.append(other - trimmed if more else trimmed - other)
+        assert found == pytest.approx((min(ends), max(ends)))
+    plain = lee_bounds(rewards[0][0], rewards[0][1], rates)
+    assert plain == pytest.approx(found)
+
+
+def test_bounds_of_many_requests_take_little_memory() -> None:
+    rng = np.random.default_rng(7)
+    ours, theirs = rng.random(200_000), rng.random(200_000)
+    tracemalloc.start()
+    robust_interval((0.1, 0.2), ours, theirs, (0.9, 0.8))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    # The rewards of one arm, in order.
+    assert peak < 1.2 * ours.nbytes
 
 
 def test_the_bet_over_strata_is_that_of_each_draw() -> None:

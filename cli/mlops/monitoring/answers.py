@@ -1,4 +1,4 @@
-"""Answered requests of two arms, weighted such that they speak of all requests."""
+"""Answered requests of two arms, weighted such that they speak of the same requests."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ class Answers:
 
     Attributes:
         rewards: Their rewards, (n,).
-        weights: One over the probability of their arm, (n,): see `mlops.stats.missing`.
-        rate: Share of all requests that would have a reward under this arm; nan if none was asked.
+        weights: Their importance over the probability of their arm, (n,), see
+            `mlops.stats.missing`; None where that is the same for all.
+        rate: Share of the requests that would have a reward under this arm; nan if none was asked.
     """
 
     rewards: NDArray[np.float64]
-    weights: NDArray[np.float64]
+    weights: NDArray[np.float64] | None
     rate: float
 
     @property
@@ -31,15 +32,33 @@ class Answers:
         return float(np.average(self.rewards, weights=self.weights))
 
 
-def answers_of(evidence: Evidence, pair: tuple[int, int]) -> tuple[Answers, Answers]:
-    """Return the answered requests of two arms, given by position."""
-    both = np.asarray((evidence.weights[:, pair] > 0).all(axis=1))
+def answers_of(
+    evidence: Evidence, pair: tuple[int, int], importance: NDArray[np.float64] | None = None
+) -> tuple[Answers, Answers]:
+    """Return the answered requests of two arms, given by position.
+
+    Args:
+        evidence: All of the experiment.
+        pair: The arms.
+        importance: What a request counts, by row of the weights, (s,); None for all alike. That
+            of `importance_by_row` makes them those which the difference of the arms is of.
+    """
+    shares = evidence.weights[:, pair]
+    both = np.asarray((shares > 0).all(axis=1), dtype=np.float64)
+    counts = both if importance is None else both * importance
     asked = evidence.asked
-    rates = weighted_rates(asked.closed[both], asked.told[both], evidence.weights[both])
-    ours, theirs = (_of(evidence, arm, both, float(rates[arm])) for arm in pair)
+    rates = weighted_rates(asked.closed[:, pair], asked.told[:, pair], shares, counts)
+    ours, theirs = (
+        _of(evidence, arm, counts, float(rate)) for arm, rate in zip(pair, rates, strict=True)
+    )
     return ours, theirs
 
 
-def _of(evidence: Evidence, arm: int, both: NDArray[np.bool_], rate: float) -> Answers:
-    own = (evidence.arms == arm) & both[evidence.strata]
-    return Answers(evidence.rewards[own], 1 / evidence.weights[evidence.strata[own], arm], rate)
+def _of(evidence: Evidence, arm: int, counts: NDArray[np.float64], rate: float) -> Answers:
+    by_row = np.zeros(counts.shape)
+    np.divide(counts, evidence.weights[:, arm], out=by_row, where=counts > 0)
+    own = (evidence.arms == arm) & (by_row > 0)[evidence.strata]
+    rewards = evidence.rewards[own]
+    if np.unique(by_row[by_row > 0]).size < 2:
+        return Answers(rewards, None, rate)
+    return Answers(rewards, by_row[evidence.strata[own]], rate)

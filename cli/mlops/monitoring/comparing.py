@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.monitoring.evidence import Evidence
-from mlops.monitoring.gates import Bounds
+from mlops.monitoring.importance import importance_by_row
 from mlops.monitoring.methods import ASYMPTOTIC, BOUNDED, PLANNED
-from mlops.monitoring.missing_feedback import in_a_sentence, silent_report
 from mlops.monitoring.verdict import Comparison, Method
-from mlops.stats.aipw import WARM_UP, overlap
+from mlops.stats.aipw import WARM_UP
 from mlops.stats.bounded import bounded_difference_sequence
 from mlops.stats.burn_in import MIN_OUTCOMES
 from mlops.stats.difference import bonferroni, difference_sequence
@@ -113,12 +112,7 @@ def importance(evidence: Evidence, arms: Sequence[int]) -> NDArray[np.float64] |
 
 
 def _overlap(evidence: Evidence, arms: Sequence[int]) -> NDArray[np.float64]:
-    own = overlap(*(evidence.weights[:, arm] for arm in arms))
-    # A policy that looks at the request must not decide which requests the difference is of: all
-    # that are drawn by one of several vectors count alike.
-    least = np.full(own.size, np.inf)
-    np.minimum.at(least, evidence.groups, own)
-    found: NDArray[np.float64] = least[evidence.groups][evidence.strata]
+    found: NDArray[np.float64] = importance_by_row(evidence, arms)[evidence.strata]
     return found
 
 
@@ -190,15 +184,7 @@ def compare(
                 likely=_likely(found),
                 worse=upper < 0 or _is_worse(evidence, candidate, alpha, len(others)),
                 conclusion=conclude(lower, upper, worth),
-                weakest=" ".join(
-                    filter(
-                        None,
-                        (
-                            _weakest(evidence, candidate, found),
-                            _silence(evidence, Bounds(candidate, lower, upper)),
-                        ),
-                    )
-                ),
+                weakest=_weakest(evidence, candidate, found),
             )
         )
         picked = _looks_at(evidence.arms.size)
@@ -238,11 +224,6 @@ def _weakest(evidence: Evidence, candidate: int, found: ConfidenceSequence) -> s
         f"One loss of {turning.loss:.3g} by `{leader}` among the next {turning.within:,} would "
         f"turn this; what is rarer than 1 in {1 / turning.unseen_rate:,.0f} may be unseen so far."
     )
-
-
-def _silence(evidence: Evidence, bounds: Bounds) -> str:
-    found = silent_report(evidence, bounds)
-    return in_a_sentence(found, bounds) if found else ""
 
 
 def _waiting_for(found: ConfidenceSequence, evidence: Evidence) -> str | None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mlops.monitoring.answers import answers_of
 from mlops.monitoring.evidence import Evidence
+from mlops.monitoring.importance import importance_by_row
 from mlops.spec.attribution import LEFT_OUT
 from mlops.stats.missing import MissingFeedback, missing_feedback, robust_interval
 from mlops.stats.sample_ratio import sample_ratio
@@ -155,10 +156,15 @@ def _feedback(evidence: Evidence, bounds: Sequence[Bounds]) -> Gate:
 
 
 def _rests_on_silence(evidence: Evidence, bounds: Bounds) -> bool:
-    """Whether a decided comparison is open once missing feedback is allowed for."""
+    """Whether a decided comparison is open once missing feedback is allowed for.
+
+    In the requests that the comparison is of: silence in a long step of few requests for one of
+    the arms hardly moves it, however many requests that step has.
+    """
     if bounds.lower <= 0 <= bounds.upper:
         return False
-    ours, theirs = answers_of(evidence, (bounds.candidate, evidence.base))
+    pair = (bounds.candidate, evidence.base)
+    ours, theirs = answers_of(evidence, pair, importance_by_row(evidence, pair))
     low, high = robust_interval(
         (bounds.lower, bounds.upper), ours.rewards, theirs.rewards, (ours.rate, theirs.rate),
         (ours.weights, theirs.weights),

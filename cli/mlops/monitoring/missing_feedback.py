@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from mlops.monitoring.answers import answers_of
 from mlops.monitoring.evidence import Evidence
 from mlops.monitoring.gates import Bounds
+from mlops.monitoring.importance import importance_by_row
 from mlops.rewards import Range
 from mlops.spec.attribution import LEFT_OUT
 from mlops.stats.missing import lee_bounds, manski_bounds, tipping_share
@@ -31,9 +32,9 @@ class SilentReport:
         lowest: The lowest reward that one without feedback may have had.
         highest: The highest.
         declared: Whether these two are the range of the reward; else the extremes that came.
-        tipping: Share of the leading arm's silent requests which would have to have had the worst
-            reward for a decision to be open again; None where nothing is decided, or not even all
-            of them would do.
+        tipping: Share of the leading arm's silent requests, of those that the decision is of,
+            which would have to have had the worst reward for it to be open again; None where
+            nothing is decided, or not even all of them would do.
     """
 
     arm: str
@@ -102,7 +103,7 @@ def _tipping(evidence: Evidence, bounds: Bounds, ends: Range) -> float | None:
         return None
     leader = bounds.candidate if bounds.lower > 0 else evidence.base
     pair = (bounds.candidate, evidence.base)
-    its = answers_of(evidence, pair)[pair.index(leader)]
+    its = answers_of(evidence, pair, importance_by_row(evidence, pair))[pair.index(leader)]
     if not its.rewards.size or not its.rate > 0:
         return None
     lead = bounds.lower if bounds.lower > 0 else -bounds.upper

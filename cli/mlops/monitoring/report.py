@@ -22,7 +22,7 @@ from mlops.monitoring.guardrails import (
     watch,
 )
 from mlops.monitoring.kept_pairs import kept_pairs
-from mlops.monitoring.missing_feedback import SilentReport, silent_report
+from mlops.monitoring.missing_feedback import SilentReport, in_a_sentence, silent_report
 from mlops.monitoring.paired import PairedReport
 from mlops.monitoring.quality import Window, over_time
 from mlops.monitoring.same_rows import Ask, ask_all, live_alpha
@@ -255,6 +255,8 @@ def report_of(
     worth = spec.analysis.worth if worth is None else worth
     comparisons, looks, sequences = compare(compared, alpha, worth)
     bounds = _bounds(evidence, comparisons)
+    silent = [silent_report(evidence, each) for each in bounds]
+    comparisons = tuple(map(_with_silence, comparisons, silent, bounds))
     gates = gates_of(evidence, bounds)
     gates += _time_gates(compared, comparisons, sequences)
     # Ten numbers for each outcome, whose memory the arms' own sequences need.
@@ -306,8 +308,14 @@ def report_of(
         analysis=spec.analysis,
         repeated=spec.attribution.repeated,
         decision_rule=spec.decides_by,
-        silent=tuple(filter(None, (silent_report(evidence, each) for each in bounds))),
+        silent=tuple(filter(None, silent)),
     )
+
+
+def _with_silence(found: Comparison, silent: SilentReport | None, bounds: Bounds) -> Comparison:
+    """Say of a decision how much of what is not known would open it again."""
+    text = in_a_sentence(silent, bounds) if silent else ""
+    return replace(found, weakest=f"{found.weakest} {text}".strip())
 
 
 def _no_reward(evidence: Evidence) -> str:
