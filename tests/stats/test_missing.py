@@ -14,7 +14,7 @@ from mlops.stats.missing import (
     tipping_share,
     weighted_rates,
 )
-from mlops.stats.sample_ratio import TILTS, log_evidence, tilted_evidence, tilted_log_evidence
+from mlops.stats.sample_ratio import log_evidence, tilted_evidence, tilted_log_evidence
 from tests.stats.tolerance import most
 
 HALF = np.array([0.5, 0.5])
@@ -251,7 +251,25 @@ def test_the_bet_over_strata_is_that_of_each_draw() -> None:
     np.add.at(counts, (strata, arms), 1)
 
     assert tilted_log_evidence(counts, of) == pytest.approx(tilted_evidence(arms, of[strata])[-1])
-    assert len(TILTS) * 3 == 24
+
+
+def test_with_a_second_stratum_the_evidence_stays_a_martingale() -> None:
+    first, share = [60, 20], 0.3
+    weights = [[0.5, 0.5], [1 - share, share]]
+
+    def evidence(*asked: list[int]) -> float:
+        # Nobody is silent, so that the mean of the three is (E + 1 + E) / 3.
+        found = missing_feedback(list(asked), list(asked), weights[: len(asked)])
+        assert found.p_value < 1
+        return (3 / found.p_value - 1) / 2
+
+    begun = evidence(first)
+    assert evidence(first, [0, 0]) == pytest.approx(begun)
+    # Its mean over all that six draws may come to.
+    n = 6
+    chances = [math.comb(n, x) * share**x * (1 - share) ** (n - x) for x in range(n + 1)]
+    mean = sum(p * evidence(first, [n - x, x]) for x, p in enumerate(chances))
+    assert mean == pytest.approx(begun)
 
 
 @pytest.mark.parametrize("differs", [False, True])

@@ -17,8 +17,10 @@ and while answers still come the counts of missing ones form no martingale. Wher
 by w at all this alarms as well; `sample_ratio` says which it is.
 
 A policy that learns has hundreds of strata with few requests each, and an e-value that begins again
-in each of them learns nothing. With several strata each set has the mean of that e-value and of
-`tilted_log_evidence`, one bet on the odds of an arm that is kept over all of them.
+in each of them learns nothing. From the second stratum on each set has the mean of that e-value and
+of `tilted_log_evidence`, one bet on the odds of an arm that is kept over all of them, times the
+e-value of the first stratum: the mean begins at 1 when that one ends, so that the product is a
+martingale, too.
 
 The weights. A policy that learns moves w, and answers come and go with time, so that the shares of
 answered requests, and their means, are not those of all requests, and strata in which nobody
@@ -117,7 +119,8 @@ def _evidence(counts: NDArray[np.int64], shares: NDArray[np.float64]) -> float:
     each = [float(log_evidence(row, share)) for row, share in zip(counts, shares, strict=True)]
     if len(each) < 2:
         return sum(each)
-    return float(np.logaddexp(sum(each), tilted_log_evidence(counts, shares)) - np.log(2))
+    later = np.logaddexp(sum(each[1:]), tilted_log_evidence(counts[1:], shares[1:])) - np.log(2)
+    return each[0] + float(later)
 
 
 def weighted_rates(
