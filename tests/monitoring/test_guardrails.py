@@ -14,7 +14,7 @@ from mlops.journal.records import Decision, NewOutcome, RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.page import read_page, render_page
 from mlops.monitoring.paired import PairedReport
-from mlops.monitoring.report import Report, make_report, with_paired
+from mlops.monitoring.report import Report, ReportOptions, make_report, with_paired
 from mlops.monitoring.report_json import read_report, report_document
 from mlops.monitoring.verdict import Verdict
 from mlops.monitoring.verdict_text import in_words
@@ -156,6 +156,38 @@ def test_what_wins_on_the_same_rows_keeps_them_too(
     both = with_paired(live, paired)
     assert both.verdict.decision == decision
     assert [gate.passed for gate in both.gates if gate.name == "guardrail"] == [slower_ms == 0]
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_where_none_is_worse_every_arm_keeps_the_guardrails(
+    journal: SqlJournal, paired: bool
+) -> None:
+    rng = np.random.default_rng(5)
+    spec = spec_of(["a", "b", "c"], [0.4, 0.3, 0.3], "given", "")
+    spec = replace(spec, analysis=replace(spec.analysis, guardrails=(("latency_ms", 10.0),)))
+    journal.record([RevisionEvent(1, START_MS, "live", to_dict(spec))])
+    decisions, outcomes = [], []
+    for i, arm in enumerate(rng.choice(3, 6_000, p=[0.4, 0.3, 0.3]).tolist()):
+        # `c` earns a little more; `b` as much as `a`, and is too slow.
+        latency_us = int(_MS * (rng.gamma(4, 10) + 30 * (arm == 1)))
+        share, nonce = spec.arms[arm].weight, rng.bytes(12)
+        decisions.append(Decision(nonce, START_MS + i, 1, arm, share, 1, latency_us, 200, "mlflow"))
+        earned = float(rng.normal(0.03 * (arm == 2), 1))
+        outcomes.append(NewOutcome(nonce, None, 0, START_MS + i, 1, arm, share, earned, None))
+    journal.append(decisions, outcomes)
+    of_b, of_c = make_report(journal).comparisons
+    worth = -1.05 * min(of_b.lower, of_c.lower)
+    assert of_b.lower < of_c.lower < 0 < worth < of_c.upper
+
+    found = make_report(journal, ReportOptions(worth=worth))
+    if paired:
+        said = replace(found.verdict, decision="not-worse", withheld=None, hints=())
+        rows = PairedReport("wine", "given", 500, ("a", "b", "c"), (0.0, 0.0, 0.1), (), said, ())
+        found = with_paired(replace(found, verdict=replace(said, decision="continue")), rows)
+    assert (found.verdict.decision, found.verdict.withheld) == ("withheld", "not-worse")
+    assert "Guardrail `latency_ms`: `b` - `a` = +" in found.verdict.reason
+    rails = [gate for gate in found.gates if gate.name == "guardrail"]
+    assert [gate.passed for gate in rails] == [False, True]
 
 
 def test_a_second_reward_is_derived_from_the_same_truth(journal: SqlJournal) -> None:

@@ -12,7 +12,7 @@ bound at the level of the comparison; the mean latency and rewards as the verdic
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -139,15 +139,15 @@ def guardrail_reports(
     return tuple(_report(each, arm, alpha, len(watched)) for each in watched)
 
 
-def guardrail_gates(reports: Sequence[GuardrailReport], arm: str) -> tuple[Gate, ...]:
-    """Turn the guardrails of an arm into conditions of its promotion."""
+def guardrail_gates(reports: Sequence[GuardrailReport], arms: Collection[str]) -> tuple[Gate, ...]:
+    """Turn the guardrails of these arms into conditions of their promotion."""
     return tuple(
         Gate(
             "guardrail", each.state == "passes", None, guardrail_text(each), _HINTS[each.state],
             promotion_only=True,
         )
         for each in reports
-        if each.arm == arm
+        if each.arm in arms
     )  # fmt: skip
 
 

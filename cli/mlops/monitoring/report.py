@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from mlops.errors import MlopsError, NotFoundError
@@ -257,14 +257,6 @@ def report_of(
     bounds = _bounds(evidence, comparisons)
     silent = [silent_report(evidence, each) for each in bounds]
     comparisons = tuple(map(_with_silence, comparisons, silent, bounds))
-    gates = gates_of(evidence, bounds)
-    gates += _time_gates(compared, comparisons, sequences)
-    # Ten numbers for each outcome, whose memory the arms' own sequences need.
-    del sequences
-    guardrails = tuple(
-        each for c in comparisons for each in guardrail_reports(watched, c.arm, c.alpha)
-    )
-    gates += guardrail_gates(guardrails, _nearest(comparisons))
     verdict = decide(
         comparisons,
         method=method_of(compared),
@@ -272,9 +264,17 @@ def report_of(
         mismatch_p=ratio.p_value if ratio else 1.0,
         alpha=whole_alpha,
         n=evidence.arms.size,
-        gates=gates,
         units=rewarded(spec.sticky_by),
     )
+    spoken = _spoken_of(verdict, comparisons)
+    time_gates = _time_gates(compared, comparisons, sequences, spoken)
+    # Ten numbers for each outcome, whose memory the arms' own sequences need.
+    del sequences
+    guardrails = tuple(
+        each for c in comparisons for each in guardrail_reports(watched, c.arm, c.alpha)
+    )
+    gates = gates_of(evidence, bounds) + time_gates + guardrail_gates(guardrails, spoken)
+    verdict = withhold(verdict, gates)
     if ratio is not None and ratio.mismatch:
         verdict = _explained(verdict, ratio, evidence)
     stuck = _no_reward(evidence)
@@ -428,7 +428,7 @@ def with_paired(report: Report, paired: PairedReport) -> Report:
     if verdict.decision in ("continue", "withheld") or report.verdict.decision == "invalid":
         return replace(report, paired=paired, verdict=replace(report.verdict, alpha=alpha))
     # Guardrails are of the arm that is promoted, which need not be the one that earned most.
-    rails = guardrail_gates(report.guardrails, verdict.winner or _nearest(report.comparisons))
+    rails = guardrail_gates(report.guardrails, _spoken_of(verdict, report.comparisons))
     rest = tuple(gate for gate in report.gates if gate.name != "guardrail")
     report = replace(report, gates=rest + rails)
     shared = [gate for gate in rest if gate.name in _SHARED_GATES]
@@ -455,20 +455,28 @@ def _time_gates(
     evidence: Evidence,
     comparisons: Sequence[Comparison],
     sequences: Sequence[ConfidenceSequence],
+    spoken: Collection[str],
 ) -> tuple[Gate, ...]:
-    """Conditions of time, of the comparison that is decided or nearest to it."""
+    """Conditions of time, of the comparisons that the verdict speaks of."""
     if not comparisons:
         return ()
-    nearest = _nearest(comparisons)
-    pairs = zip(comparisons, sequences, strict=True)
-    found = next(found for each, found in pairs if each.arm == nearest)
-    gates = (duration_gate(evidence), effect_gate(evidence, found))
+    gates = [duration_gate(evidence)]
+    for comparison, found in zip(comparisons, sequences, strict=True):
+        if comparison.arm in spoken:
+            gates.append(effect_gate(evidence, found, comparison.arm if len(spoken) > 1 else ""))
     return tuple(gate for gate in gates if gate is not None)
 
 
-def _nearest(comparisons: Sequence[Comparison]) -> str:
-    """Name the arm that would be promoted, or is nearest to it; empty with one arm."""
-    return leading(comparisons).arm if comparisons else ""
+def _spoken_of(verdict: Verdict, comparisons: Sequence[Comparison]) -> tuple[str, ...]:
+    """Name the arms that must keep the conditions of a verdict: those that it lets through.
+
+    That which decides or is nearest to it; all, where none of them is said to be worse.
+    """
+    if verdict.decision == "not-worse":
+        return tuple(each.arm for each in comparisons)
+    if verdict.arm is not None:
+        return (verdict.arm,)
+    return (leading(comparisons).arm,) if comparisons else ()
 
 
 def _left_out(evidence: Evidence) -> list[str]:

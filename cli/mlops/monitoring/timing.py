@@ -72,19 +72,21 @@ def _rhythm(hourly: NDArray[np.int64]) -> Literal["day", "week", "none"] | None:
     return found
 
 
-def effect_gate(evidence: Evidence, found: ConfidenceSequence) -> Gate | None:
+def effect_gate(evidence: Evidence, found: ConfidenceSequence, arm: str = "") -> Gate | None:
     """Test whether the effect persists: a new model may profit from novelty only.
 
     Args:
         evidence: All of the experiment.
         found: The comparison that decides.
+        arm: Name of its arm, where several decide.
     """
     over_time = _over_time(evidence, found)
     decided = bool(found.excludes()[-1:].any())
     if over_time is None or not (over_time.changes or (over_time.fades and decided)):
         return None
+    of = f" of `{arm}`" if arm else ""
     text = (
-        f"The difference changes over time: {over_time.early:+.3g} in the first half, "
+        f"The difference{of} changes over time: {over_time.early:+.3g} in the first half, "
         f"{over_time.late:+.3g} in the second."
     )
     if not over_time.fades:
