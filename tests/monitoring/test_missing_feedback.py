@@ -82,7 +82,9 @@ def test_bounds_are_those_of_the_silent_at_their_worst(journal: SqlJournal) -> N
     assert found.lee is not None
     assert found.manski[0] < found.lee[0] < means[1] - means[0] < found.lee[1] < found.manski[1]
     assert read_report(report_document(report)).silent == report.silent
-    assert "Manski" in render_page(read_page(journal))
+    page = render_page(read_page(journal))
+    assert "Manski" in page
+    assert "Answered, weighted by the probabilities of the arms where these changed" in page
 
 
 def test_under_changing_probabilities_the_silent_keep_their_share(journal: SqlJournal) -> None:
@@ -95,11 +97,55 @@ def test_under_changing_probabilities_the_silent_keep_their_share(journal: SqlJo
     assert (found.answered, found.baseline_answered) == pytest.approx((0.5, 0.5), abs=0.03)
     (gate,) = [gate for gate in report.gates if gate.name == "feedback"]
     assert gate.passed
-    first, weighted = gate.text.split("Weighted by them it is: ")
+    first, weighted = gate.text.split("weighted by their probabilities: ")
     assert "`a` 70.7 %, `b` 28.6 %" in first
-    assert "The probabilities of the arms changed while this share did" in first
-    shares = [float(part.split()[1]) for part in weighted.split(".  ")[0].split(", ")[:2]]
+    assert "Arms had their requests at different times" in first
+    shares = [float(part.split()[1]) for part in weighted.split(", ")]
     assert shares == pytest.approx([50, 50], abs=3)
+
+
+@pytest.mark.parametrize(
+    ("weights", "asked", "told", "passed", "said"),
+    [
+        # An arm that is added later compares where both were on.
+        (
+            [[1.0, 0.0], [0.5, 0.5]], [[1000, 0], [500, 500]], [[900, 0], [200, 200]], True,
+            ("`a` 73.3 %, `b` 40.0 %. Arms had their requests at different times; weighted by "
+            "their probabilities: `a` 40.0 %, `b` 40.0 %."),
+        ),
+        # The share of `a` is the same all the time, and few silent requests count for many.
+        (
+            [[0.5, 0.5], [0.98, 0.02]], [[100, 100], [980, 20]], [[90, 90], [882, 16]], True,
+            "`a` 90.0 %, `b` 88.3 %.",
+        ),
+        # Time is no reason where arms differ whenever both are on, or never are.
+        (
+            [[0.9, 0.1], [0.1, 0.9]], [[9000, 1000], [1000, 9000]], [[8100, 700], [300, 1800]],
+            False, "`a` 84.0 %, `b` 25.0 %. They are not a random sample.",
+        ),
+        ([[1.0, 0.0], [0.0, 1.0]], [[99, 0], [0, 98]], [[66, 0], [0, 98]], True, "`b` 100.0 %."),
+    ],
+)  # fmt: skip
+def test_time_is_said_to_make_shares_differ_only_where_it_does(
+    journal: SqlJournal,
+    weights: list[list[float]],
+    asked: list[list[int]],
+    told: list[list[int]],
+    passed: bool,
+    said: str,
+) -> None:
+    shop = shop_of(journal)
+    shop.live(0.5, 0.5)
+    evidence = gather(journal, now_ms=_NOW_MS)
+    of, some = np.array(asked), np.array(told)
+    counts = replace(evidence.asked, all=of, closed=of, failed=of - some, answered=some, told=some)
+    evidence = replace(evidence, weights=np.array(weights), asked=counts)
+
+    failures, feedback = gates_of(evidence, [])
+
+    assert (failures.passed, feedback.passed) == (passed, passed)
+    assert feedback.text.endswith(said)
+    assert ("at different times" in failures.text) is ("at different times" in said)
 
 
 def test_so_many_silent_ones_would_open_the_decision_again(journal: SqlJournal) -> None:

@@ -177,7 +177,8 @@ def silent(found: Report) -> Table:
     ends = found.silent[0]
     table = _table(
         "answered", "answer anyway (Lee)", "worst case (Manski)",
-        caption="The difference if requests without feedback are counted. Worst case: they may "
+        caption="The difference if requests without feedback are counted; answered: weighted by "
+        "the probabilities of the arms where these have changed. Worst case: they may "
         f"have earned anything from {_number(ends.lowest)} to {_number(ends.highest)}"
         f"{'' if ends.declared else ', the extremes seen'}. Answer anyway: requests that would "
         "have feedback under either arm, if an arm only adds answers, or only removes some.",

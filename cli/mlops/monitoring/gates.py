@@ -107,15 +107,15 @@ def _failures(evidence: Evidence) -> Gate:
     asked = evidence.asked
     found = missing_feedback(asked.all, asked.all - asked.failed, evidence.weights)
     shares = _shares(evidence, 1 - found.rates)
-    over_time = _over_time(evidence, 1 - found.rates, 1 - found.weighted)
     if not found.differs:
+        over_time = _over_time(evidence, 1 - found.rates, 1 - found.weighted)
         return Gate("failures", True, found.p_value, f"Failed requests: {shares}.{over_time}")
     return Gate(
         "failures",
         False,
         found.p_value,
         f"Arms differ in how many requests fail or are refused: {shares}. The others may be the "
-        f"easier ones.{over_time}",
+        f"easier ones.",
         "`mlops logs` has the reasons. Fix the arm, or say what a failure is worth: `[feedback] "
         "failed = REWARD`.",
     )
@@ -130,8 +130,8 @@ def feedback_test(evidence: Evidence) -> MissingFeedback:
 def _feedback(evidence: Evidence, bounds: Sequence[Bounds]) -> Gate:
     found = feedback_test(evidence)
     shares = _answered(evidence, found.rates)
-    over_time = _over_time(evidence, found.rates, found.weighted)
     if not found.differs:
+        over_time = _over_time(evidence, found.rates, found.weighted)
         rests = [each for each in bounds if _rests_on_silence(evidence, each)]
         if not rests or evidence.spec.attribution.missing == LEFT_OUT:
             p_value = None if np.isnan(found.rates).all() else found.p_value
@@ -148,8 +148,7 @@ def _feedback(evidence: Evidence, bounds: Sequence[Bounds]) -> Gate:
         "feedback",
         False,
         found.p_value,
-        f"Arms differ in how many requests have feedback. {shares} They are not a random sample."
-        f"{over_time}",
+        f"Arms differ in how many requests have feedback. {shares} They are not a random sample.",
         "Find out why; or say how long feedback may take and what silence means: `[feedback] "
         "window` and `missing`.",
     )
@@ -184,14 +183,17 @@ def _over_time(
 ) -> str:
     """Say why shares differ where the test finds nothing: arms had their requests at other times.
 
-    Empty where the probabilities were the same all the time, or that makes no difference.
+    Empty where the probabilities were the same all the time, or that is not what makes them differ.
     """
-    if not (np.abs(rates - weighted) >= _NOTICED).any():
+    known = ~np.isnan(rates)
+    plain, fair = rates[known], weighted[known]
+    if np.isnan(fair).any() or not (np.abs(plain - fair) >= _NOTICED).any():
+        return ""
+    if np.ptp(fair) >= np.ptp(plain):
         return ""
     return (
-        " The probabilities of the arms changed while this share did, which makes it differ from "
-        f"arm to arm. Weighted by them it is: {_shares(evidence, weighted)}. The test compares "
-        "arms where they had the same probabilities."
+        " Arms had their requests at different times; weighted by their probabilities: "
+        f"{_shares(evidence, weighted)}."
     )
 
 

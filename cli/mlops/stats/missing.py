@@ -67,8 +67,9 @@ class MissingFeedback:
         differs: Whether `p_value` is at most alpha.
         alpha: Probability of a false alarm, ever.
         rates: Answered over asked, of each arm over all strata; nan where none was asked, (k,).
-        weighted: The same with each request weighted by 1 / w: shares of all requests, which
-            compare where the probabilities have changed, (k,).
+        weighted: The same with each request weighted by 1 / w, over the strata in which every arm
+            with a rate may be drawn: these compare where the probabilities have changed, (k,); nan
+            where there is no such stratum.
     """
 
     p_value: float
@@ -110,7 +111,8 @@ def missing_feedback(
     total, answers = all_of.sum(axis=0), some.sum(axis=0)
     with np.errstate(invalid="ignore"):
         rates = answers / np.where(total > 0, total, np.nan)
-    weighted = weighted_rates(all_of, some, shares)
+    together = np.asarray((shares[:, total > 0] > 0).all(axis=1), dtype=np.float64)
+    weighted = weighted_rates(all_of, some, shares, together)
     return MissingFeedback(p_value, p_value <= alpha, alpha, rates, weighted)
 
 
