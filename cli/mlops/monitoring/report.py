@@ -12,7 +12,7 @@ from mlops.monitoring.arm_lines import rewarded
 from mlops.monitoring.arms import ArmReport, report_arms
 from mlops.monitoring.comparing import Look, compare, method_of
 from mlops.monitoring.covariates import adjust
-from mlops.monitoring.evidence import Evidence, Finished, Underived, gather
+from mlops.monitoring.evidence import Evidence, Finished, gather
 from mlops.monitoring.gates import Bounds, Gate, gates_of
 from mlops.monitoring.guardrails import (
     GuardrailReport,
@@ -25,15 +25,15 @@ from mlops.monitoring.kept_pairs import kept_pairs
 from mlops.monitoring.missing_feedback import SilentReport, in_a_sentence, silent_report
 from mlops.monitoring.paired import PairedReport
 from mlops.monitoring.quality import Window, over_time
+from mlops.monitoring.report_notes import notes_of
 from mlops.monitoring.same_rows import Ask, ask_all, live_alpha
 from mlops.monitoring.segments import SegmentReport, segment_reports
 from mlops.monitoring.shadows import ShadowReport, shadow_reports
 from mlops.monitoring.split_words import STAYS, WHERE_TO_LOOK, begin_again, counts_text
 from mlops.monitoring.timing import duration_gate, effect_gate
 from mlops.monitoring.verdict import Comparison, Verdict, decide, leading, withhold
-from mlops.rewards import LARGEST, Range, reward_called
+from mlops.rewards import Range, reward_called
 from mlops.rewards.choosing import no_reward
-from mlops.rewards.exact import EXACT
 from mlops.spec.analysis import Analysis
 from mlops.stats.sample_ratio import latched_at
 from mlops.stats.sequence import ConfidenceSequence
@@ -296,7 +296,7 @@ def report_of(
         sample_ratio=ratio,
         quality=over_time(evidence.truths, evidence.terms, reward_called(spec.reward).measures),
         verdict=verdict,
-        notes=_notes(compared) + _pairable(evidence, verdict),
+        notes=notes_of(compared) + _pairable(evidence, verdict),
         sticky_by=spec.sticky_by,
         no_reward=stuck,
         shares_alpha=spec.paired,
@@ -349,54 +349,6 @@ def _explained(verdict: Verdict, ratio: SampleRatioReport, evidence: Evidence) -
         reason=f"{verdict.reason} {counts}",
         hints=(WHERE_TO_LOOK, STAYS, begin_again(spec)),
     )
-
-
-def _notes(evidence: Evidence) -> tuple[str, ...]:
-    notes = list(evidence.notes)
-    if evidence.lost:
-        notes.append(
-            f"{evidence.lost:,} decisions were shed under load; their feedback still counts."
-        )
-    notes += [_underived(each) for each in evidence.underived]
-    if evidence.spec.reward == EXACT.name:
-        known = [terms.classes for terms in evidence.terms]
-        notes += filter(None, [evidence.truths.unknown_labels(known).sentence(known)])
-    if evidence.capped and evidence.bounds:
-        low, high = evidence.bounds
-        notes.append(
-            f"{_outcomes(evidence.capped, 'has', 'have')} a reward outside the range {low:g} to "
-            f"{high:g} and {'counts' if evidence.capped == 1 else 'count'} as its nearest end: the "
-            "verdict speaks of rewards so capped."
-        )
-    if evidence.extreme and not evidence.bounds:
-        notes.append(
-            f"{_outcomes(evidence.extreme, 'has', 'have')} a reward of {LARGEST:g} or more in "
-            f"size and {'counts' if evidence.extreme == 1 else 'count'} as that; "
-            "`mlops journal void` leaves such outcomes out."
-        )
-    if evidence.voided:
-        notes.append(
-            f"{_outcomes(evidence.voided, 'was', 'were')} voided and left out: `mlops journal void "
-            "--list` names them, with reasons."
-        )
-    if evidence.late:
-        notes.append(f"{_outcomes(evidence.late)} came after the revision had been replaced.")
-    notes += _left_out(evidence)
-    return tuple(notes)
-
-
-def _outcomes(count: int, one: str = "", many: str = "") -> str:
-    """Count outcomes, with the verb that follows.
-
-    >>> _outcomes(1, "was", "were"), _outcomes(2000, "was", "were"), _outcomes(1)
-    ('1 outcome was', '2,000 outcomes were', '1 outcome')
-    """
-    counted = f"{count:,} outcome{'s' * (count != 1)}"
-    return f"{counted} {one if count == 1 else many}".rstrip()
-
-
-def _underived(each: Underived) -> str:
-    return f"{_outcomes(each.count)}: {no_reward(each.reason, each.instead)}."
 
 
 def _pairable(evidence: Evidence, verdict: Verdict) -> tuple[str, ...]:
@@ -477,29 +429,3 @@ def _spoken_of(verdict: Verdict, comparisons: Sequence[Comparison]) -> tuple[str
     if verdict.arm is not None:
         return (verdict.arm,)
     return (leading(comparisons).arm,) if comparisons else ()
-
-
-def _left_out(evidence: Evidence) -> list[str]:
-    """Name the outcomes and units that are not counted."""
-    returning, too_late, unknown = evidence.left_out
-    notes = list(evidence.over_caps)
-    if returning:
-        notes.append(
-            f"{_outcomes(returning, 'is', 'are')} of units that came under an earlier revision; a "
-            "unit counts once, in the revision it met first."
-        )
-    if too_late:
-        notes.append(
-            f"{_outcomes(too_late)} came after the feedback window had closed, and did not count."
-        )
-    if unknown:
-        notes.append(
-            f"{_outcomes(unknown, 'is', 'are')} left out: the decision, and so the unit, is not "
-            "known."
-        )
-    if evidence.before:
-        notes.append(
-            f"{evidence.before:,} earlier units are left out: the experiment had been ended, or "
-            "had no requests for a long time. `mlops report --all` includes them."
-        )
-    return notes
