@@ -484,7 +484,9 @@ def test_connections_leave_files_to_others(
             for _ in range(300)
         ]
         assert server.admin("GET", "/status").status == 200
-        assert idle[-1].recv(1_000).startswith(b"HTTP/1.1 503")
+        # Of many that come at once some are closed without an answer.
+        late = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        assert late.recv(1_000).startswith(b"HTTP/1.1 503")
         idle[0].sendall(b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert idle[0].recv(1_000).startswith(b"HTTP/1.1 200")
     deadline = time.monotonic() + 180
