@@ -133,13 +133,15 @@ def with_client_id(own: object) -> dict[str, str]:
     >>> with_client_id("order-1001"), with_client_id("")
     ({'x-mlops-client-id': 'order-1001'}, {})
     """
-    if own is None or own == "":
+    if own is None:
         return {}
     if not isinstance(own, str):
         raise InvalidInputError(
             f"`client_id` must be text, not {str(own)[:40]} of the type `{type(own).__name__}`.",
-            hint="Write a number as text: `client_id=str(order)`.",
+            hint="Write a number as text, `client_id=str(order)`, and what is missing as None.",
         )
+    if not own:
+        return {}
     if not (own.isascii() and is_client_id(own) and own == own.strip()):
         raise InvalidInputError(
             f"`client_id` may have up to {MAX_CLIENT_ID} printable ASCII characters, none of "

@@ -33,6 +33,8 @@ from mlops.tables.signature import Column, Signature
 _IDS = frozenset({"request_id", "client_id"})
 _TEXTS = (*_IDS, "outcome_id")
 _IN_TABLE = ("request_id", "client_id", "outcome_id", "row", "reward")
+# Up to it a float is the whole number that it was made of.
+_EXACT = 1 << 53
 # A longer first line is of no CSV.
 _LONGEST_HEADER = 1 << 20
 # Labels that are shown where they are texts among numbers.
@@ -290,8 +292,9 @@ def _id(cell: Any) -> Any:  # noqa: ANN401 - a JSON value
     ('1001', '1001', '007', None)
     """
     if isinstance(cell, float) and cell.is_integer():
-        # So pandas writes whole numbers some of which are missing.
-        return str(int(cell))
+        # So pandas writes whole numbers some of which are missing. A large one is not exact: it
+        # would be another request's, and as a number its line is refused.
+        return str(int(cell)) if abs(cell) < _EXACT else cell
     return str(cell) if isinstance(cell, int | float) and not isinstance(cell, bool) else cell
 
 

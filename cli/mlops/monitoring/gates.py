@@ -115,7 +115,7 @@ def _failures(evidence: Evidence) -> Gate:
         False,
         found.p_value,
         f"Arms differ in how many requests fail or are refused: {shares}. The others may be the "
-        f"easier ones.",
+        "easier ones.",
         "`mlops logs` has the reasons. Fix the arm, or say what a failure is worth: `[feedback] "
         "failed = REWARD`.",
     )

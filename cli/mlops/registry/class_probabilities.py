@@ -119,9 +119,9 @@ def _of_second(answered: Answered, truths: Sequence[Value]) -> Probabilities | N
     if len(floats) < len(answered.rows) or any(p < 0 or p > 1 for p in floats):
         return None
     # Of the classes 1 and 2, a column of 1.0 holds labels; of 0 and 1 both readings are the same.
-    if not are_zero_and_one(names) and all(
-        math.isnan(p) or any(same(p, name) for name in names) for p in floats
-    ):
+    there = [p for p in floats if not math.isnan(p)]
+    labels = all(any(same(p, name) for name in names) for p in there)
+    if there and labels and not are_zero_and_one(names):
         return None
     return Probabilities(names, [None if math.isnan(p) else [1 - p, p] for p in floats])
 

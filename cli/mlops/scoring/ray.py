@@ -9,6 +9,7 @@ here. Models travel once to each node; mlops and what they import must be instal
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import uuid
 import zipfile
@@ -192,8 +193,11 @@ def _packed(models: Sequence[Model]) -> bytes:
     # Not a tar file: the first versions of Python 3.11 cannot unpack one safely (PEP 706).
     with zipfile.ZipFile(buffer, "w", strict_timestamps=False) as archive:
         for index, model in enumerate(models):
-            for path in model.folder.rglob("*"):
-                archive.write(path, Path(str(index), path.relative_to(model.folder)))
+            for folder, _, names in os.walk(model.folder, followlinks=True):
+                for path in (Path(folder, name) for name in names):
+                    # Not a link that leads nowhere.
+                    if path.is_file():
+                        archive.write(path, Path(str(index), path.relative_to(model.folder)))
     return buffer.getvalue()
 
 
@@ -228,9 +232,15 @@ def _unpacked(order: _Order) -> Sequence[Model]:
         return order.models
     folder = _lasting_folder()
     (content,) = import_ray().get(list(order.content))
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        archive.extractall(folder)
+    _extract(content, folder)
     return [replace(model, folder=folder / str(index)) for index, model in enumerate(order.models)]
+
+
+def _extract(content: bytes, folder: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for info in archive.infolist():
+            # A model may run a program that it brings.
+            Path(archive.extract(info, folder)).chmod((info.external_attr >> 16) & 0o755)
 
 
 def _lasting_folder() -> Path:
