@@ -48,7 +48,8 @@ def begin_again(spec: DeploymentSpec) -> str:
         beside = _ramped(spec, spec.ramp, f"{spec.name}-2")
         return (
             f"When it is mended, {commands} begins the ramp again. {REPORT_STAYS} At once, with a "
-            f"report of its own, under another name: `{beside}`."
+            f"report of its own, under another name: `{beside}`, with reward, sticky units and "
+            "guardrails given again."
         )
     # The first arm, whatever the report compares with: that gives no challenger all traffic.
     first = spec.arms[0].name
@@ -57,8 +58,8 @@ def begin_again(spec: DeploymentSpec) -> str:
         f'When it is mended: `mlops promote {spec.name} --arm {first} --force "{_WHY}"`, which '
         f"gives `{first}` all traffic, and deploy the arms again after more than a day, which "
         "leaves the evidence of before out; or at once under another name: `mlops deploy --name "
-        f"{spec.name}-2 --ab {models}`. Give names, split and policy again: these commands have "
-        "none of them."
+        f"{spec.name}-2 --ab {models}`. Give names, split and policy again, and under another name "
+        "reward, sticky units and guardrails too: these commands have none of them."
     )
 
 
