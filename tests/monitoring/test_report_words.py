@@ -211,3 +211,23 @@ def test_an_arm_shown_worse_beside_one_in_its_burn_in_is_not_contradicted(tmp_pa
     assert words.headline == "Too early to tell for `c`"
     assert words.why.startswith(f"Before anything may be said about `c`, the test {needs}. ")
     assert words.arms.lines[0].endswith(" worse")
+
+
+def test_of_several_arms_that_are_not_worse_the_best_is_proposed(tmp_path: Path) -> None:
+    journal = SqlJournal(f"sqlite:///{tmp_path / 'journal.db'}")
+    fill(journal, ["a", "b"], [Stage((0.5, 0.5), 60)], numbers([0.0, 0.0]), reward="given")
+    found = make_report(journal)
+    journal.close()
+    one = replace(
+        found.comparisons[0], upper=0.5, conclusion="not worse", waiting_for=None, worse=False
+    )
+    of_b = replace(one, arm="b", estimate=0.1, lower=-0.09)
+    of_c = replace(one, arm="c", estimate=0.2, lower=-0.02)
+    verdict = replace(found.verdict, decision="not-worse", arm="b")
+    words = in_words(replace(found, verdict=verdict, comparisons=(of_b, of_c)))
+    assert words.headline == "No arm is worse"
+    assert "Whatever `b`, the nearest to it, loses against `a`" in words.why
+    assert words.command == 'mlops promote wine --arm c --force "not worse"'
+    alone = in_words(replace(found, verdict=verdict, comparisons=(of_b,)))
+    assert (alone.headline, "Whatever it loses" in alone.why) == ("`b` is not worse", True)
+    assert alone.command == 'mlops promote wine --arm b --force "not worse"'

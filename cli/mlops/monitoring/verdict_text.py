@@ -11,7 +11,7 @@ from mlops.monitoring.figures import number, per_cent
 from mlops.monitoring.gates import Gate
 from mlops.monitoring.report import Report
 from mlops.monitoring.split_words import STAYS, WHERE_TO_LOOK, counts_text
-from mlops.monitoring.verdict import Comparison, forecast, is_known
+from mlops.monitoring.verdict import Comparison, forecast, is_known, leading
 from mlops.rewards import reward_called
 from mlops.rewards.sending import can_replay, feedback_commands
 
@@ -145,15 +145,18 @@ def _equal(report: Report, unit: str) -> Words:
 
 
 def _not_worse(report: Report, unit: str) -> Words:
-    nearest = _deciding(report)
+    nearest, several = _deciding(report), len(_compared(report)) > 1
+    # That with the best chances, not that which was last to be shown not to be worse.
+    arm = leading(_compared(report)).arm
     return Words(
-        f"`{nearest.arm}` is not worse",
-        f"Whatever it loses against `{nearest.baseline}` is less than you said is worth having: "
+        "No arm is worse" if several else f"`{nearest.arm}` is not worse",
+        f"Whatever {f'`{nearest.arm}`, the nearest to it,' if several else 'it'} loses against "
+        f"`{nearest.baseline}` is less than you said is worth having: "
         f"the difference is at least {number(nearest.lower, signed=True)} per "
         f"{_per(report, unit)}.",
         _sure(report),
         "Leave it running to learn whether it is better, or promote it for another reason:",
-        f'mlops promote {report.name} --arm {nearest.arm} --force "not worse"',
+        f'mlops promote {report.name} --arm {arm} --force "not worse"',
         nearest,
     )
 
