@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -80,8 +82,8 @@ def test_a_unit_is_forgotten_wherever_it_was(wine_shop: Shop) -> None:
         if "_refresh" in path:
             return 200, b"{}"
         if "_search" in path:
-            asked.append((path, json.loads(body)))
-            return 200, json.dumps({"hits": {"hits": hits()}}).encode()
+            asked.append((path, query := json.loads(body)))
+            return 200, json.dumps({"hits": {"hits": hits(query)}}).encode()
         if b'{"index"' in body:
             lines = [json.loads(line) for line in body.splitlines()]
             for action, document in zip(lines[::2], lines[1::2], strict=True):
@@ -89,11 +91,13 @@ def test_a_unit_is_forgotten_wherever_it_was(wine_shop: Shop) -> None:
             return 200, json.dumps({"items": [{"index": {"status": 200}}] * 2}).encode()
         return bulk(headers, body)
 
-    def hits() -> list[dict[str, Any]]:
+    def hits(query: dict[str, Any]) -> list[dict[str, Any]]:
+        (theirs,) = query["query"]["bool"]["must"]
+        units = [each["match"]["unit"] for each in theirs["bool"]["should"]]
         return [
             {"_index": index, "_id": name, "_seq_no": 1, "_primary_term": 1, "_source": each}
             for (index, name), each in bulk.documents.items()
-            if "features" in each
+            if "features" in each and each["unit"] in units
         ]
 
     search = Receiver(reply)
@@ -180,6 +184,37 @@ def test_a_unit_is_forgotten_wherever_it_was(wine_shop: Shop) -> None:
     trail = wine_shop.ok("audit", "show", "--json").out
     assert "forget, begun" in trail
     assert "ann" not in trail
+
+
+@pytest.mark.usefixtures("eager_consumers")
+def test_sinks_forget_units_that_the_journal_does_not_know(wine_shop: Shop) -> None:
+    with (wine_shop.folder / "mlops.toml").open("a") as file:
+        file.write('\n[log.sinks.lake]\nkind = "parquet"\nto = "lake"\nwait_s = 0.1\n')
+    wine_shop.ok("deploy", "--ab", "modelA", "modelB", "--sticky-by", "header:X-Customer")
+    for unit in ("ann", "bob", "eve"):
+        _ask(wine_shop, unit, _SECRET)
+    wait_until(lambda: len(_rows(wine_shop.folder)) == 3)
+    wine_shop.ok("stop")
+    # As after a backup was put back: the journal has only eve's request.
+    with contextlib.closing(sqlite3.connect(wine_shop.folder / ".mlops/journal/wine.db")) as rows:
+        rows.execute("DELETE FROM decisions WHERE seq < (SELECT max(seq) FROM decisions)")
+        rows.commit()
+
+    done = wine_shop.ok("journal", "forget", "--unit", "ann", "--json").document
+    assert (done["units"], done["not_found"], done["requests"]) == (1, [], 0)
+    assert [each["requests"] for each in done["sinks"]] == [1]
+    forget = ("journal", "forget", "--unit", "eve", "--unit", "bob", "--unit", "nobody", "--json")
+    some = wine_shop.run(*forget)
+    assert some.code == 5
+    assert (some.document["not_found"], some.document["requests"]) == (["nobody"], 1)
+    assert [each["requests"] for each in some.document["sinks"]] == [2]
+    acid = next(iter(wine_shop.state.request["dataframe_split"]["columns"]))  # type: ignore[index]
+    assert [line[acid] for line in _rows(wine_shop.folder)] == [None] * 3
+    entries = wine_shop.ok("audit", "show", "--json").document["entries"]
+    told = [(each["action"], each["evidence"]) for each in entries if "forget" in each["action"]]
+    assert told == [
+        ("forget", {"units": 1}), ("forget, begun", {"units": 1}), ("forget", {"units": 2})
+    ]  # fmt: skip
 
 
 def test_without_sticky_units_no_unit_is_known(shop: Shop) -> None:

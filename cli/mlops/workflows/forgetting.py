@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,8 +77,8 @@ def forget_units(settings: Settings, name: str | None, units: Sequence[str]) -> 
         units: The units, as callers send them.
 
     Raises:
-        NotFoundError: There is no such deployment, its key is lost, or it has no request of any of
-            the units; nothing is changed.
+        NotFoundError: There is no such deployment, its key is lost, or neither its journal nor a
+            sink has a request of any of the units; nothing is changed.
         InvalidInputError: It never had sticky units.
         RemoteError: The journal or its archive cannot be written.
     """
@@ -91,19 +91,26 @@ def forget_units(settings: Settings, name: str | None, units: Sequence[str]) -> 
         by_unit = _hashes(journal, where.key.read_bytes(), picked, units)
         known = known_units(journal, set().union(*by_unit.values()))
         found = {unit: its & known for unit, its in by_unit.items() if its & known}
-        not_found = tuple(unit for unit in by_unit if unit not in found)
+        # A sink may have requests of a journal that was replaced, or whose archive is gone.
+        others = {unit: _texts(its) for unit, its in by_unit.items() if unit not in found}
         spool = where.state.with_name(f"{picked}.spool")
         waiting = sum(1 for each in spool.glob("*.*"))
-        if not found:
-            raise _no_request(picked, not_found, _in_spool(waiting, spool) if waiting else "")
-        hashes = set().union(*found.values())
-        # In writing before anything is gone; the audit trail has no unit, only how many.
-        begun = event_now("forget, begun", _SUBJECT, evidence={"units": len(found)})
-        record(settings, picked, begun)
-        # Before the sinks, which would get again what the journal still has.
-        count = sum(journal.forget_units(hashes))
-        count += sum(forget_archived_features(settings, picked, journal, 0, hashes))
-        sinks = _in_sinks(settings, picked, journal, sorted(each.hex() for each in hashes))
+        count = 0
+        if found:
+            hashes = set().union(*found.values())
+            # In writing before anything is gone; the audit trail has no unit, only how many.
+            begun = event_now("forget, begun", _SUBJECT, evidence={"units": len(found)})
+            record(settings, picked, begun)
+            # Before the sinks, which would get again what the journal still has.
+            count += sum(journal.forget_units(hashes))
+            count += sum(forget_archived_features(settings, picked, journal, 0, hashes))
+        theirs = _texts(set().union(*(by_unit[unit] for unit in found)))
+        sinks, in_sinks = _in_sinks(settings, picked, journal, theirs, others)
+        not_found = tuple(unit for unit in others if unit not in in_sinks)
+        in_doubt = [f"the sink `{each.sink}`: {each.fault}" for each in sinks if each.fault]
+        if len(not_found) == len(by_unit):
+            looked = [*([_in_spool(waiting, spool)] if waiting else []), *in_doubt]
+            raise _no_request(picked, not_found, "; ".join(looked))
         also_kept_in = list(_ALSO_KEPT_IN)
         if not journal.drain_log():
             also_kept_in.append(
@@ -112,10 +119,13 @@ def forget_units(settings: Settings, name: str | None, units: Sequence[str]) -> 
             )
         if waiting:
             also_kept_in.append(_in_spool(waiting, spool))
-        record(settings, picked, event_now("forget", _SUBJECT, after={"requests": count}))
+        # What only sinks had is known when it is gone, so that this entry alone tells of it.
+        units_done = {"units": len(by_unit) - len(not_found)}
+        done = event_now("forget", _SUBJECT, after={"requests": count}, evidence=units_done)
+        record(settings, picked, done)
     finally:
         journal.close()
-    also_kept_in += [f"the sink `{each.sink}`: {each.fault}" for each in sinks if each.fault]
+    also_kept_in += in_doubt
     return Forgotten(
         picked, len(by_unit), not_found, count, tuple(sinks), _STAYS, tuple(also_kept_in)
     )
@@ -153,11 +163,25 @@ def _hashes(
     return {unit: {each for each in its if each is not None} for unit, its in hashes.items()}
 
 
+def _texts(hashes: set[bytes]) -> list[str]:
+    return sorted(each.hex() for each in hashes)
+
+
 def _in_sinks(
-    settings: Settings, name: str, journal: SqlJournal, units: Sequence[str]
-) -> list[InSink]:
+    settings: Settings,
+    name: str,
+    journal: SqlJournal,
+    units: Sequence[str],
+    others: Mapping[str, Sequence[str]],
+) -> tuple[list[InSink], set[str]]:
+    """Forget hashes of units in every sink, and those of units that the journal does not know.
+
+    Returns:
+        What became of them, and which of the units that the journal does not know had requests.
+    """
     known = {sink.consumer: sink for sink in log_sinks(settings)}
-    found = []
+    found: list[InSink] = []
+    had: set[str] = set()
     for sink in known.values():
         try:
             opened = open_sink(sink, name)
@@ -167,7 +191,13 @@ def _in_sinks(
                     title = SINKS.load(sink.kind).title
                     found.append(InSink(sink.name, None, f"{title} takes nothing back"))
                 else:
-                    found.append(InSink(sink.name, forget(units)))
+                    count = forget(units) if units else 0
+                    for unit, hashes in others.items():
+                        # One by one, since a sink only says how many requests it had.
+                        if hashes and (some := forget(hashes)):
+                            had.add(unit)
+                            count += some
+                    found.append(InSink(sink.name, count))
             finally:
                 opened.close()
         except MlopsError as error:
@@ -178,4 +208,4 @@ def _in_sinks(
         for each in before
         if each not in known
     ]
-    return found
+    return found, had
