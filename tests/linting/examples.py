@@ -17,6 +17,17 @@ def _config(rows: str) -> dict[str, object]:
     return {**head, "data": {"rows": rows}}
 
 
+def _egress(*blocks: str) -> dict[str, object]:
+    """Return a policy that lets pods call some blocks of addresses."""
+    peers = [{"ipBlock": {"cidr": block}} for block in blocks]
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "outside"},
+        "spec": {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"to": peers}]},
+    }
+
+
 EXAMPLES: Mapping[str, Example] = {
     # general
     "unknown-field": Example(
@@ -122,7 +133,10 @@ EXAMPLES: Mapping[str, Example] = {
     "kubernetes/loopback": Example(
         "kubernetes",
         ((f"{_CONTAINER}.env.+", {"name": "TRACKING", "value": "http://127.0.0.1:5755"}),),
-        ((f"{_CONTAINER}.env.+", {"name": "TRACKING", "value": "http://mlflow.shop:5755"}),),
+        (
+            (f"{_CONTAINER}.env.+", {"name": "TRACKING", "value": "http://mlflow.shop:5755"}),
+            ("+", _egress("0.0.0.0/0", "::/0")),
+        ),
         path="spec.template.spec.containers[0].env[1].value",
     ),
     "kubernetes/selector": Example(

@@ -26,3 +26,17 @@ def is_loopback(address: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_loopback_block(block: str) -> bool:
+    """Whether all addresses of a CIDR block lead back to who calls them.
+
+    >>> is_loopback_block("127.0.0.0/8"), is_loopback_block("::1/128")
+    (True, True)
+    >>> is_loopback_block("0.0.0.0/0"), is_loopback_block("::/0"), is_loopback_block("any")
+    (False, False, False)
+    """
+    try:
+        return ipaddress.ip_network(block, strict=False).is_loopback
+    except ValueError:
+        return False

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
-from mlops.linting.addresses import is_loopback
+from mlops.linting.addresses import is_loopback, is_loopback_block
 from mlops.linting.base import Context, Problem, Rule, maps, twice
 from mlops.linting.documents import Document, Path, is_placeholder
 
@@ -148,7 +148,7 @@ def labels(document: Document, context: Context) -> Iterator[Problem]:
 
 def secret_data(document: Document, context: Context) -> Iterator[Problem]:
     """Find data of a Secret that is not in base64."""
-    for key, value in (document.at("data") or {}).items():
+    for key, value in _mapping(document.at("data")).items():
         try:
             base64.b64decode(re.sub(r"[\r\n]", "", str(value)), validate=True)
         except (binascii.Error, ValueError):
@@ -165,15 +165,20 @@ def loopback(document: Document, context: Context) -> Iterator[Problem]:
                 if _calls_itself(url) and not _listens(places, url):
                     yield Problem((*place, "env", index, "value"), f"`{url}` {_POD_ITSELF}")
     if document.kind == "ConfigMap":
-        for key, text in (document.at("data") or {}).items():
+        for key, text in _mapping(document.at("data")).items():
             for url in _called(text):
                 yield Problem(("data", key), f"`{url}` {_POD_ITSELF}")
     for number, rule in enumerate(maps(document.at("spec", "egress"))):
         for index, peer in enumerate(maps(rule.get("to"))):
-            block = str((peer.get("ipBlock") or {}).get("cidr") or "")
-            if is_loopback(f"[{block.partition('/')[0]}]" if ":" in block else block):
+            block = str(_mapping(peer.get("ipBlock")).get("cidr") or "")
+            if is_loopback_block(block):
                 where = ("spec", "egress", number, "to", index, "ipBlock", "cidr")
                 yield Problem(where, f"`{block}` {_POD_ITSELF}")
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    """Return a mapping, an empty one in place of what is none."""
+    return value if isinstance(value, Mapping) else {}
 
 
 _POD_ITSELF = "in a pod is the pod itself"
