@@ -163,6 +163,10 @@ def test_of_texts_that_tell_rows_apart_no_value_is_kept(texts: list[Any]) -> Non
     assert not any(each in document for each in there if isinstance(each, str))
 
 
+# Amounts, as far as the values tell.
+_SPARSE = np.round(np.geomspace(100, 1e7, 100))
+
+
 @pytest.mark.parametrize(
     ("name", "values", "are"),
     [
@@ -175,6 +179,23 @@ def test_of_texts_that_tell_rows_apart_no_value_is_kept(texts: list[Any]) -> Non
         ("income", np.arange(1_500) * 60_013 % 1_000_003, False),
         ("age", np.arange(1_500) % 90, False),
         ("id", np.arange(1_500) % 90, False),
+        *(
+            (name, _SPARSE, True)
+            for name in (
+                "customerid",
+                "CUSTOMERID",
+                "custno",
+                "id_customer",
+                "idCustomer",
+                "kundennummer",
+                "pid",
+                "msisdn",
+                "user_ids",
+                "ID",
+                "cust_nr",
+            )
+        ),
+        *((name, _SPARSE, False) for name in ("price", "amount_paid", "bids", "idle_ms", "idea")),
         ("amount", np.arange(300) + 0.25, False),
         ("amount_id", np.array([1.0, np.inf]), False),
     ],
