@@ -29,6 +29,8 @@ CELLS: list[tuple[list[Any], pa.DataType]] = [
     ([[0.1, 2.5], None, ["late"]], pa.string()),
     ([[7], {"x": 1}, [0.5]], pa.string()),
     ([["late"], [0.5], []], pa.string()),
+    ([None, [2**63], [7]], pa.string()),
+    ([None, [7, None], [2**64 - 1]], pa.string()),
     ([None, 3, 2.5], pa.float64()),
     ([4, 2.5, None], pa.float64()),
     ([None, True, None], pa.bool_()),

@@ -29,6 +29,7 @@ _KNOWN: Mapping[str, str] = {"error": "text"}
 _WIDER = {("integer", "number"), ("integers", "numbers")}
 # Lists of nothing but such cells, in text files JSON as any other list.
 _LISTS = ("integers", "numbers")
+_INT64 = 2**63
 _KINDS: Mapping[type, str] = {bool: "boolean", int: "integer", float: "number", str: "text"}
 # What orjson, Arrow and `str.encode` raise of a whole number of more than 64 bits, of text with
 # half a surrogate pair, and of lists in lists in lists.
@@ -102,7 +103,11 @@ def _kind_of_lists(cells: Sequence[Any]) -> str:
     inside = set(map(type, chain.from_iterable(cells)))
     if not inside <= {int, float, type(None)}:
         return "json"
-    return "numbers" if float in inside else "integers"
+    if float in inside:
+        return "numbers"
+    # Others are above what Arrow's int64 has.
+    fits = all(each is None or -_INT64 <= each < _INT64 for each in chain.from_iterable(cells))
+    return "integers" if fits else "json"
 
 
 def write_part(
