@@ -17,6 +17,8 @@ _SHORT = 60
 _LONG = 500
 #: How the names of times end, which are in milliseconds since 1970.
 _TIME = "_ms"
+#: Between 1973 and 5138; a smaller number is how long something took.
+_TIMES = (1e11, 1e14)
 # Actions whose entries say how many, and of what.
 _COUNTED = ("archive", "forget")
 #: The state that is what the project file says.
@@ -120,10 +122,14 @@ def _value(key: str, value: object) -> str:
 
     >>> _value("created_ms", 1_796_013_892_849), _value("rate", ""), _value("outcomes", 1_200)
     ('2026-11-30T04:44:52Z', 'none', '1,200')
+    >>> _value("latency_ms", 50), _value("latency_ms", 1e30)
+    ('50 ms', '1e+30 ms')
     """
     if value is None or value in ("", [], {}):
         return "none"
-    if key.endswith(_TIME) and isinstance(value, int | float):
+    if key.endswith(_TIME) and isinstance(value, int | float) and not isinstance(value, bool):
+        if not _TIMES[0] <= value < _TIMES[1]:
+            return f"{short(value)} ms"
         time = dt.datetime.fromtimestamp(value // 1000, dt.UTC).replace(tzinfo=None)
         return f"{time.isoformat()}Z"
     if isinstance(value, int) and not isinstance(value, bool) and key in _COUNTS:
