@@ -28,7 +28,7 @@ def _shown(*consumers: dict[str, Any]) -> list[str]:
 def test_consumers_that_are_well_have_one_line() -> None:
     just_now = _consumer("policy", lag_events=3, lag_seconds=1.0)
     assert _shown(_consumer("drift"), just_now, _consumer("ramp")) == [
-        "consumers up to date: drift, policy, ramp"
+        "consumers keep up: drift, policy, ramp"
     ]
     assert _shown() == []
 
@@ -38,9 +38,12 @@ def test_those_that_are_behind_or_fail_are_shown() -> None:
         _consumer("log:lake", lag_events=1_200, lag_seconds=95.0),
         _consumer("drift"),
         _consumer("webhook", failed=2, fault="refused"),
+        # What failed before stays to be seen, though it goes well now.
+        _consumer("log:search", failed=3),
     )
     assert lines == [
         "consumer log:lake  1,200 events behind, 9 taken, 0 failures",
         "consumer webhook  0 events behind, 9 taken, 2 failures",
-        "consumers up to date: drift",
+        "consumer log:search  0 events behind, 9 taken, 3 failures",
+        "consumers keep up: drift",
     ]

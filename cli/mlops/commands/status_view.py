@@ -149,13 +149,13 @@ def _render_here(out: Console, each: Status) -> None:
 
 
 def _consumer_lines(consumers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Show the consumers that are behind or fail, and name the others."""
+    """Show the consumers that are behind or have failed, and name the others."""
     from rich.markup import escape
 
     well = []
     for each in consumers:
         late = each["lag_events"] > 0 and each["lag_seconds"] >= _BEHIND_S
-        if late or each.get("fault"):
+        if late or each["failed"] or each.get("fault"):
             yield (
                 f"[yellow]consumer {escape(each['name'])}[/]  {each['lag_events']:,} events "
                 f"behind, {each['sent']:,} taken, {each['failed']:,} failures"
@@ -163,7 +163,7 @@ def _consumer_lines(consumers: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         else:
             well.append(each["name"])
     if well:
-        yield f"[dim]consumers up to date: {escape(', '.join(well))}[/]"
+        yield f"[dim]consumers keep up: {escape(', '.join(well))}[/]"
 
 
 def times(count: int) -> str:
