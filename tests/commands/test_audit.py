@@ -159,7 +159,16 @@ def test_an_export_is_checked_by_itself(audited: Shop, tmp_path: Path) -> None:
     assert "the chain is whole" in note
     # As it says.
     assert f"`mlops audit verify NAME --file {copy}`" in note
+    # Settings that cannot be read matter only where MLflow is asked.
+    project = audited.folder / "mlops.toml"
+    settings = project.read_text()
     against = ("audit", "verify", "wine", "--file", str(copy), "--json")
+    try:
+        project.write_text("[")
+        assert audited.run("audit", "verify", "--file", str(copy), "--json").code == 11
+        assert audited.run(*against).code == 3
+    finally:
+        project.write_text(settings)
     assert audited.ok(*against).document["result"] == "whole"
     text = copy.read_text()
     copy.write_text("".join(text.splitlines(keepends=True)[:-2]))

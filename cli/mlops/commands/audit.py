@@ -103,8 +103,11 @@ def verify_trail(
     from mlops.workflows.auditing import verify_file
     from mlops.workflows.auditing import verify_trail as check
 
-    settings = load_settings()
-    found = verify_file(settings, Path(file), name) if file else check(settings, name)
+    if file:
+        # By itself a copy is checked wherever it is, also where no project is or its file is wrong.
+        found = verify_file(load_settings() if name else None, Path(file), name)
+    else:
+        found = check(load_settings(), name)
     show(plain(found), as_json=as_json, render=lambda out: _render_checked(out, found))
     raise typer.Exit(_CODES[found.result])
 

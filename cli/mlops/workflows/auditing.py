@@ -298,11 +298,11 @@ def _changed_since(ledger: Ledger, entries: Sequence[Entry]) -> list[Fault]:
     return faults
 
 
-def verify_file(settings: Settings, path: Path, name: str | None) -> Verification:
+def verify_file(settings: Settings | None, path: Path, name: str | None) -> Verification:
     """Check an exported trail: on its own, or against MLflow.
 
     Args:
-        settings: Where MLflow is.
+        settings: Where MLflow is; None to ask nobody.
         path: The file.
         name: Deployment whose trail it is, to be looked up in MLflow; None to ask nobody.
 
@@ -315,7 +315,7 @@ def verify_file(settings: Settings, path: Path, name: str | None) -> Verificatio
     except OSError as error:
         raise unreadable(path, error) from error
     lines = data.split(b"\n")
-    if name is None:
+    if settings is None or name is None:
         checked = verify(str(path), lines, None)
         return checked if checked.faults else replace(checked, notes=(_ALONE.format(path),))
     try:
