@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from mlops.explaining.base import Rows
@@ -33,8 +33,15 @@ def too_few(rows: int, methods: Iterable[str]) -> str:
     )
 
 
-def newest_requests(journal: Stream, names: Sequence[str]) -> Rows:
-    """Return the first rows of the newest requests that have all features."""
+def newest_requests(journal: Stream, names: Sequence[str], optional: Collection[str] = ()) -> Rows:
+    """Return the first rows of the newest requests that have all features.
+
+    Args:
+        journal: Where they are.
+        names: The features.
+        optional: Those that a request may lack; it has None of them then.
+    """
+    needed = [name for name in names if name not in optional]
     end = journal.end().decisions
     after, found = max(0, end - _LOOKED_AT), list[KeptRows | None]()
     while len(some := journal.decisions(after, end, _LOOKED_AT)):
@@ -46,8 +53,8 @@ def newest_requests(journal: Stream, names: Sequence[str]) -> Rows:
         row = kept.row(0) if kept is not None else None
         if isinstance(row, list):
             row = dict(zip(names, row, strict=True)) if len(row) == len(names) else None
-        if row is not None and all(name in row for name in names):
-            cells.append([row[name] for name in names])
+        if row is not None and all(name in row for name in needed):
+            cells.append([row.get(name) for name in names])
         if len(cells) == _ROWS:
             break
     return dict(zip(names, map(list, zip(*cells, strict=True)), strict=True)) if cells else {}

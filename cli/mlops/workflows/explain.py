@@ -149,7 +149,7 @@ def explained(
             spec, kept = DeploymentSpec("explain", (Arm(version.label, version, 1.0),)), None
         models = stack.enter_context(_loaded(settings, spec))
         signature = models[0].signature
-        rows = _rows(kept, signature) if kept else _file(data, signature)
+        rows = _rows(kept, models) if kept else _file(data, signature)
         given, said = _background(settings, background, journal, spec, models, rows)
         at = next((at for at, arm in enumerate(spec.arms) if arm.name == served), 0)
         found = _all(models, rows, given, at, by_permutations=by_permutations, output=output)
@@ -187,7 +187,7 @@ def importance_of(
     spec = state.launch.served.revision.spec
     on_phase("Loading the models")
     with _journal(settings, name) as journal, _loaded(settings, spec) as models:
-        requests = newest_requests(journal, models[0].signature.names)
+        requests = _newest(journal, models, models[0].signature.names)
         if not requests:
             raise NotFoundError(
                 "None of the newest requests has all features of the model in the journal.",
@@ -267,9 +267,25 @@ def _loaded(settings: Settings, spec: DeploymentSpec) -> Iterator[list[Explainab
         yield models
 
 
-def _rows(kept: KeptRows, signature: Signature) -> Rows:
-    names = kept.names or list(signature.names)
-    if lacking := not_kept(names, signature.names):
+def _inputs(models: Sequence[Explainable]) -> dict[str, bool]:
+    """Return what the arms take by name, and whether one of them cannot do without."""
+    found: dict[str, bool] = {}
+    for model in models:
+        for column in model.signature.columns:
+            found[column.name] = found.get(column.name, False) or column.required
+    return found
+
+
+def _newest(journal: SqlJournal, models: Sequence[Explainable], names: Sequence[str]) -> Rows:
+    """Return the newest requests with every input, or else those that lack optional ones."""
+    optional = [name for name, required in _inputs(models).items() if not required]
+    return newest_requests(journal, names) or newest_requests(journal, names, optional)
+
+
+def _rows(kept: KeptRows, models: Sequence[Explainable]) -> Rows:
+    inputs = _inputs(models)
+    names = kept.names or list(models[0].signature.names)
+    if lacking := not_kept(names, (name for name, required in inputs.items() if required)):
         raise InvalidInputError(
             f"This request cannot be explained: {lacking}.",
             hint="`--data FILE` explains rows of a file. Later requests can be explained if the "
@@ -278,7 +294,12 @@ def _rows(kept: KeptRows, signature: Signature) -> Rows:
     rows = [row for row in kept.rows if isinstance(row, list) and len(row) == len(names)]
     if not rows:
         raise InvalidInputError("The request has no rows of named columns, which have no shares.")
-    return dict(zip(names, map(list, zip(*rows[:MAX_ROWS], strict=True)), strict=True))
+    found: Rows = dict(zip(names, map(list, zip(*rows[:MAX_ROWS], strict=True)), strict=True))
+    # What is optional and was not sent is missing to a model, as when it answered.
+    return {
+        **found,
+        **{name: [None] * len(rows[:MAX_ROWS]) for name in inputs if name not in found},
+    }
 
 
 def _file(data: str, signature: Signature) -> Rows:
@@ -309,8 +330,8 @@ def _background(
     signature = models[0].signature
     if file:
         return dict(_read(file, signature).columns), f"the rows of {file}"
-    names = list(signature.names or rows)
-    if journal is not None and (found := newest_requests(journal, names)):
+    names = list(_inputs(models) or rows)
+    if journal is not None and (found := _newest(journal, models, names)):
         return found, f"the newest requests of {spec.name}"
     folder = models[0].folder
     body = read_example(folder.path, read_mlmodel(folder.path)) if folder else None
