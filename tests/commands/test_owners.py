@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from threading import Event
 
 import pytest
 
-from mlops.deployment.owners import check_repository
-from mlops.errors import ConflictError
+import mlops
+from mlops.deployment.owners import all_ahead, check_repository
+from mlops.deployment.runtime_files import places
+from mlops.errors import ConflictError, RemoteError
+from mlops.registry import live_tags
 from mlops.registry.ledger import Intent
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.model import ModelVersion
@@ -190,3 +196,56 @@ def test_a_cluster_is_deployed_to_from_every_checkout(ledger: str, tmp_path: Pat
     with pytest.raises(ConflictError, match=r"a checkout of git\.example/shop/credit and"):
         check_repository(jobs[2].settings, jobs[2].where, live, force=False)
     check_repository(jobs[2].settings, jobs[2].where, live, force=True)
+
+
+def test_status_does_not_import_mlflow(first: Shop, second: Shop) -> None:
+    second.ok("deploy", "--model", "./model", "--force-conflicts")
+    code = """
+import sys
+from mlops.__main__ import run
+code = run(["status", "--json"])
+assert "mlflow" not in sys.modules
+sys.exit(code)
+"""
+    packages = str(Path(mlops.__file__).parent.parent)
+    environ = os.environ | first.environ | {"PYTHONPATH": packages}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=first.folder,
+        env=environ,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, b"The ledger is ahead" in done.stdout) == (0, True), done.stderr
+
+
+def test_a_ledger_that_only_mlflow_can_read_is_not_asked(
+    first: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "databricks-uc")
+    assert live_tags.live_tags(first.settings, "credit") == (0, {})
+
+
+def test_all_deployments_wait_once_for_a_ledger(
+    ledger: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = project(tmp_path / "waits", ledger, 1.0)
+    asked, began, end = [], Event(), Event()
+
+    def hang(_: object, name: str) -> tuple[int, Mapping[str, str]]:
+        asked.append(name)
+        began.set()
+        end.wait(300)
+        raise RemoteError("no answer")
+
+    monkeypatch.setattr(live_tags, "live_tags", hang)
+    monkeypatch.setattr("mlops.deployment.owners._LOOK_S", 0.1)
+    wheres = [places(shop.settings, name) for name in ("a", "b", "c")]
+    assert all_ahead(shop.settings, wheres) == {}
+    assert began.wait(300)
+    end.set()
+    # After a failure the others are not asked either.
+    monkeypatch.setattr("mlops.deployment.owners._LOOK_S", 300.0)
+    asked.clear()
+    assert all_ahead(shop.settings, wheres) == {}
+    assert asked == ["a"]

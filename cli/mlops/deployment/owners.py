@@ -9,8 +9,10 @@ the same project. Another one must not replace its models, nor serve them, witho
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Literal
 
 from mlops.deployment.runtime_files import Places, is_alive, read_server_state
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 There = Literal["running", "stopped", "gone", "unknown"]
 _STATE_FOLDER = ".mlops"
+# How long a look at what runs here waits for the ledger.
+_LOOK_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,8 +243,7 @@ def _way_out(owner: Owner, *, asked: bool) -> str:
 def ahead(settings: DeploymentSettings, where: Places) -> tuple[str, str]:
     """Say that the ledger is ahead of this project by what another place deployed.
 
-    Quick where MLflow is a server, and silent where it does not answer: a look at what runs here
-    must not need it.
+    As `all_ahead`, of one deployment.
 
     Args:
         settings: The project's settings.
@@ -249,14 +252,48 @@ def ahead(settings: DeploymentSettings, where: Places) -> tuple[str, str]:
     Returns:
         What is so, and what to do about it; empty texts if nothing is.
     """
+    return all_ahead(settings, [where]).get(where.name, ("", ""))
+
+
+def all_ahead(
+    settings: DeploymentSettings, wheres: Sequence[Places]
+) -> Mapping[str, tuple[str, str]]:
+    """Say of which deployments the ledger is ahead by what another place deployed.
+
+    A look at what runs here must not need MLflow. It is asked without importing it, not at all
+    where that is impossible, and for a short time for all deployments together; it is silent where
+    there is no answer.
+
+    Args:
+        settings: The project's settings.
+        wheres: Files of the deployments here.
+
+    Returns:
+        Name of a deployment to what is so, and what to do about it.
+    """
+    if not settings.tracking.uri or not wheres:
+        return {}
+    found: dict[str, tuple[str, str]] = {}
+
+    def look() -> None:
+        for where in wheres:
+            try:
+                found[where.name] = _ahead(settings, where)
+            except (MlopsError, OSError, LookupError, ValueError):
+                # No answer, or one of another form. The others would be waited for as long.
+                return
+
+    # A thread, as nothing else bounds the lookup of a host name; it does not keep a command alive.
+    thread = Thread(target=look, daemon=True)
+    thread.start()
+    thread.join(_LOOK_S)
+    return {name: said for name, said in found.copy().items() if said[0]}
+
+
+def _ahead(settings: DeploymentSettings, where: Places) -> tuple[str, str]:
     from mlops.registry.live_tags import live_tags
 
-    if not settings.tracking.uri:
-        return "", ""
-    try:
-        number, tags = live_tags(settings, where.name)
-    except MlopsError:
-        return "", ""
+    number, tags = live_tags(settings, where.name)
     owner = owner_of(
         settings,
         where,

@@ -21,7 +21,7 @@ from packaging.version import Version
 from mlops.consumers import CONSUMERS
 from mlops.deployment.access import given_tls
 from mlops.deployment.hidden_inputs import describe_hidden, hidden_inputs
-from mlops.deployment.owners import ahead
+from mlops.deployment.owners import all_ahead
 from mlops.deployment.runtime_files import is_alive, known_names, places, read_server_state
 from mlops.deployment.start_settings import changed_since_start, describe_changed
 from mlops.deployment.targets import TARGETS
@@ -293,10 +293,9 @@ def _server_checks(settings: Settings) -> Iterator[Check]:
 
 def _owner_checks(settings: Settings) -> Iterator[Check]:
     """Name the deployments here whose name another project has deployed under since."""
-    for name in known_names(settings):
-        text, fix = ahead(settings, places(settings, name))
-        if text:
-            yield Check(f"name {name}", "warning", text, fix, "ledger")
+    found = all_ahead(settings, [places(settings, name) for name in known_names(settings)])
+    for name, (text, fix) in found.items():
+        yield Check(f"name {name}", "warning", text, fix, "ledger")
 
 
 def _hidden_checks(settings: Settings, name: str) -> Iterator[Check]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from mlops.deployment.deploy import open_target
 from mlops.deployment.locate import Found, locate, locate_all
-from mlops.deployment.owners import ahead
+from mlops.deployment.owners import all_ahead
 from mlops.deployment.runtime_files import places
 from mlops.deployment.status import Status
 from mlops.deployment.targets.contract import TargetStatus
@@ -54,14 +54,14 @@ def told_of_owners(settings: Settings, found: Sequence[TargetStatus]) -> list[Ta
         settings: The project's settings.
         found: Status of deployments; those on clusters are left as they are.
     """
-    return [_told(settings, each) for each in found]
-
-
-def _told(settings: Settings, each: TargetStatus) -> TargetStatus:
-    if not isinstance(each, Status):
-        return each
-    said = " ".join(text for text in ahead(settings, places(settings, each.name)) if text)
-    return replace(each, warnings=(*each.warnings, said)) if said else each
+    local = [places(settings, each.name) for each in found if isinstance(each, Status)]
+    said = all_ahead(settings, local)
+    return [
+        replace(each, warnings=(*each.warnings, " ".join(text for text in said[each.name] if text)))
+        if isinstance(each, Status) and each.name in said
+        else each
+        for each in found
+    ]
 
 
 def _status(settings: Settings, found: Found) -> TargetStatus:
