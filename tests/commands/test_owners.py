@@ -8,17 +8,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
 import pytest
 
 import mlops
-from mlops.deployment.owners import all_ahead, check_repository
+from mlops.deployment.owners import all_ahead, check_owner, check_repository
 from mlops.deployment.runtime_files import places
 from mlops.errors import ConflictError, RemoteError
 from mlops.registry import live_tags
 from mlops.registry.ledger import Intent
+from mlops.settings.repository import repository_of
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.model import ModelVersion
 from mlops.spec.place import Place
@@ -71,6 +73,7 @@ def test_a_name_is_not_taken_from_another_project(first: Shop, second: Shop) -> 
     assert ("--name" in hint, "`--force-conflicts` takes it over" in hint) == (True, True)
     assert second.run("deploy", "--model", "./model", "--dry-run").code == 7
     first.ok("stop")
+    check_out(second.folder, "https://git.example/shop/second.git")
     refused = second.run("deploy", "--model", "./model", "--json")
     assert (refused.code, "where it is stopped" in refused.error["message"]) == (7, True)
     assert first.ledger.numbers() == [1]
@@ -177,7 +180,8 @@ def test_each_checkout_of_a_repository_may_deploy(ledger: str, tmp_path: Path) -
 
 def test_manifests_are_rendered_from_any_folder(first: Shop, second: Shop) -> None:
     words = ("deploy", "--target", "kubernetes", "--model", "./model", "--image", "shop/credit:1")
-    said = second.run(*words, "--render", "-")
+    said = second.ok(*words, "--render", "-")
+    assert "kind: Deployment" in said.out
     assert "a name has one place" not in said.err
 
 
@@ -249,3 +253,85 @@ def test_all_deployments_wait_once_for_a_ledger(
     asked.clear()
     assert all_ahead(shop.settings, wheres) == {}
     assert asked == ["a"]
+
+
+def test_a_number_does_not_prove_whose_it_is(first: Shop, tmp_path: Path) -> None:
+    first.ok("stop")
+    folder = tmp_path / "alone"
+    shared = project(folder, first.environ["MLFLOW_TRACKING_URI"], 3.0)
+    alone = Shop(folder, "credit", {"MLOPS_ARTIFACTS_ROOT": str(tmp_path / "store")})
+    try:
+        assert alone.ok("deploy", "--model", "./model", "--json").document["revision"] == 1
+        alone.ok("stop")
+        # From now on with the ledger in which revision 1 is another project's.
+        refused = shared.run("start", "--json")
+        assert (refused.code, f"from `{first.folder}`" in refused.error["message"]) == (7, True)
+        assert "rollback" not in refused.error["hint"]
+        text, _ = all_ahead(shared.settings, [shared.where])["credit"]
+        assert f"revision 1 of `credit` was deployed by {first.ledger.actor.name}" in text
+    finally:
+        alone.close()
+
+
+def test_the_folder_of_another_host_is_a_project_only_without_repositories(
+    ledger: str, tmp_path: Path
+) -> None:
+    """Unrelated projects are in `/app` of their containers."""
+    job = project(tmp_path / "app", ledger, 1.0)
+    check_out(job.folder, "https://git.example/shop/credit.git")
+    arm = Arm("a", ModelVersion("credit/1", "credit/1", "/models/1"), 1.0)
+    job.ledger.commit(job.ledger.begin(Intent("deploy", DeploymentSpec("credit", (arm,))), 0), 5)
+    live = job.ledger.live()
+    assert live is not None
+    other = replace(live, place=f"pod:{job.settings.home}", repository="git.example/shop/other")
+    for asked in (True, False):
+        with pytest.raises(ConflictError):
+            check_owner(job.settings, job.where, other, force=False, asked=asked)
+        unknown = replace(other, repository="")
+        said = check_owner(job.settings, job.where, unknown, force=False, asked=asked)
+        assert "the same folder of another host" in said
+
+
+def test_what_a_deleted_folder_deployed_is_not_started(first: Shop, tmp_path: Path) -> None:
+    live = first.ledger.live()
+    assert live is not None
+    place = f"{socket.gethostname()}:{tmp_path / 'deleted' / '.mlops'}"
+    later = replace(live, number=2, place=place, repository="git.example/shop/credit")
+    with pytest.raises(ConflictError, match="where nothing of it is left") as refused:
+        check_owner(first.settings, first.where, later, force=False, asked=False)
+    assert "rollback credit --to 1 --force-conflicts" in str(refused.value.hint)
+    assert check_owner(first.settings, first.where, later, force=False, asked=True)
+    check_out(first.folder, "https://git.example/shop/credit.git")
+    assert check_owner(first.settings, first.where, later, force=False, asked=False)
+
+
+def test_a_stopped_copy_without_a_repository_is_taken_over(first: Shop, second: Shop) -> None:
+    """As by the next release folder, or by a project that a test copies."""
+    first.ok("stop")
+    made = second.ok("deploy", "--model", "./model", "--json").document
+    assert (made["revision"], "where it is stopped: it is taken" in made["warnings"][0]) == (
+        2,
+        True,
+    )
+    second.ok("stop")
+    # Nothing says that it is the same project: what it has is not served unasked.
+    assert first.run("start").code == 7
+
+
+def test_a_name_that_went_to_a_cluster_is_said(first: Shop, second: Shop) -> None:
+    place = Place("kubernetes", "kind", "https://127.0.0.1:6443", "shop", {})
+    arm = Arm("a", ModelVersion("credit/1", "credit/1", "/models/1"), 1.0)
+    spec = DeploymentSpec("credit", (arm,))
+    second.ledger.commit(second.ledger.begin(Intent("deploy", spec, place=place), 1), 5)
+    text, hint = all_ahead(first.settings, [first.where])["credit"]
+    assert "to the target kubernetes" in text
+    assert ("--name OTHER" in hint, "rollback" in hint) == (True, False)
+
+
+def test_the_checkout_of_another_user_is_recognised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_out(tmp_path, "https://git.example/shop/credit.git")
+    # Git's own switch for such a checkout.
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    assert repository_of(tmp_path) == "git.example/shop/credit"

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Literal
 
 from mlops.deployment.runtime_files import Places, is_alive, read_server_state
 from mlops.errors import ConflictError, MlopsError
+from mlops.spec.deployment import models_digest
 
 if TYPE_CHECKING:
     from mlops.registry.ledger import Entry
@@ -24,6 +25,12 @@ if TYPE_CHECKING:
 
 There = Literal["running", "stopped", "gone", "unknown"]
 _STATE_FOLDER = ".mlops"
+_GONE = "where nothing of it is left"
+_RUNS: Mapping[There, str] = {
+    "running": ", where it runs",
+    "stopped": ", where it is stopped",
+    "gone": f", {_GONE}",
+}
 # How long a look at what runs here waits for the ledger.
 _LOOK_S = 2.0
 
@@ -41,6 +48,7 @@ class Owner:
             if nothing of the deployment is there any more.
         same: Why it is the same project as this one; empty if it is another.
         served: The revision that this project served last, 0 for none.
+        anonymous: Whether neither project is known to be a checkout of any repository.
     """
 
     name: str
@@ -50,6 +58,7 @@ class Owner:
     there: There
     same: str
     served: int
+    anonymous: bool
 
     def __str__(self) -> str:
         return (
@@ -77,6 +86,7 @@ def owner_of(
     author: str,
     place: str,
     repository: str,
+    models: str,
 ) -> Owner | None:
     """Return from where a live revision was deployed; None if that was here.
 
@@ -87,18 +97,29 @@ def owner_of(
         author: As the ledger has it; so are the rest.
         place: The project that deployed it; empty where an early release did.
         repository: What that was a checkout of.
+        models: `models_digest` of the revision; empty where an earlier release made it.
     """
+    from mlops.settings.repository import repository_of
+
     here = f"{socket.gethostname()}:{settings.home}"
     # A ledger that is a file of the project moves with it.
     if not settings.tracking.uri or place in ("", here):
         return None
     there = _look_there(settings, where.name, place)
-    said = read_server_state(where)
-    served = said.launch.served.revision.number if said is not None else 0
-    if there == "here" or (served == number and there != "running"):
+    if there == "here":
         return None
-    same = _same_project(settings, place, repository, there)
-    return Owner(where.name, number, author, place, there, same, served)
+    said = read_server_state(where)
+    last = said.launch.served.revision if said is not None else None
+    # A number alone says nothing: every ledger has a revision 1.
+    is_that = (
+        last is not None and last.number == number and models in ("", models_digest(last.spec))
+    )
+    if is_that and there != "running":
+        return None
+    own = repository_of(settings.project_dir)
+    same = _same_project(settings, place, there, repository, own)
+    served = last.number if last is not None else 0
+    return Owner(where.name, number, author, place, there, same, served, not (own or repository))
 
 
 def _look_there(settings: DeploymentSettings, name: str, place: str) -> There | Literal["here"]:
@@ -123,18 +144,18 @@ def _look_there(settings: DeploymentSettings, name: str, place: str) -> There | 
 
 
 def _same_project(
-    settings: DeploymentSettings, place: str, repository: str, there: There | Literal["here"]
+    settings: DeploymentSettings, place: str, there: There, repository: str, own: str
 ) -> str:
     """Say why another place is of the same project; empty if nothing says so."""
-    from mlops.settings.repository import repository_of
-
     host, _, folder = place.partition(":")
-    if there == "gone":
-        return "where nothing of it is left"
-    if folder == str(settings.home) and host != socket.gethostname():
-        return "the same folder of another host"
-    if repository and repository == repository_of(settings.project_dir):
+    if own and own == repository:
         return "another checkout of the same repository"
+    if there == "gone":
+        return _GONE
+    # Unrelated projects are in the same folder of their containers, often `/app`.
+    is_known = own and repository
+    if not is_known and folder == str(settings.home) and host != socket.gethostname():
+        return "the same folder of another host"
     return ""
 
 
@@ -165,16 +186,23 @@ def check_owner(
         author=live.author,
         place=live.place,
         repository=live.repository,
+        models=models_digest(live.intent.spec),
     )
     if owner is None:
         return ""
     told = f"{str(owner)[0].upper()}{str(owner)[1:]}"
     if force:
         return f"{told}: it is taken over. What runs there keeps serving until it is stopped."
+    if asked and owner.anonymous and owner.there == "stopped":
+        # As the next release folder or copy of a project, which cannot be told from another one.
+        return f"{told}, where it is stopped: it is taken over."
+    if not asked and owner.same == _GONE and owner.served:
+        # That may have been any project's, and this one has models of its own.
+        owner = replace(owner, same="")
     if owner.same and owner.there != "running":
         more = "" if owner.there == "gone" else ". A server that runs there keeps serving that"
         return f"{told}, {owner.same}{more}."
-    runs = {"running": ", where it runs", "stopped": ", where it is stopped"}.get(owner.there, "")
+    runs = _RUNS.get(owner.there, "")
     raise ConflictError(
         f"{told}{runs}, and a name has one place.",
         hint=_way_out(owner, asked=asked),
@@ -217,7 +245,8 @@ def check_repository(
     raise ConflictError(
         f"Revision {live.number} of `{where.name}` was deployed by {live.author} from "
         f"{describe_place(live.place)}, {why}; a name has one place.",
-        hint="Give this another `--name`; `--force-conflicts` takes it over.",
+        hint=f"Give this another `--name`; `mlops deploy --force-conflicts`, or `mlops rollback "
+        f"{where.name} --to N --force-conflicts`, takes it over, as where the repository moved.",
         reason="ledger",
     )
 
@@ -231,7 +260,8 @@ def _way_out(owner: Owner, *, asked: bool) -> str:
     if asked:
         return "Give this another `--name`; `--force-conflicts` takes it over."
     texts = ["`mlops deploy --name OTHER --model REF` goes on under another name;"]
-    if owner.served:
+    # One of the same number is another ledger's.
+    if owner.served not in (0, owner.number):
         texts.append(
             f"`mlops rollback {name} --to {owner.served} --force-conflicts` takes this one back."
         )
@@ -291,6 +321,7 @@ def all_ahead(
 
 
 def _ahead(settings: DeploymentSettings, where: Places) -> tuple[str, str]:
+    from mlops.registry.ledger import LOCAL
     from mlops.registry.live_tags import live_tags
 
     number, tags = live_tags(settings, where.name)
@@ -301,9 +332,16 @@ def _ahead(settings: DeploymentSettings, where: Places) -> tuple[str, str]:
         author=tags.get("mlops.author", ""),
         place=tags.get("mlops.place", ""),
         repository=tags.get("mlops.repository", ""),
+        models=tags.get("mlops.models", ""),
     )
     if owner is None:
         return "", ""
+    if (target := tags.get("mlops.target", LOCAL)) != LOCAL:
+        return (
+            f"The ledger is ahead: {owner}, to the target {target}.",
+            "`mlops deploy --name OTHER --model REF` goes on here under another name.",
+        )
     whose = f", {owner.same}" if owner.same else ", another project"
-    mine = f"; this project served revision {owner.served} last" if owner.served else ""
+    is_told = owner.served not in (0, owner.number)
+    mine = f"; this project served revision {owner.served} last" if is_told else ""
     return f"The ledger is ahead: {owner}{whose}{mine}.", _way_out(owner, asked=False)

@@ -22,7 +22,7 @@ from mlops.registry.faults import mlflow_errors
 from mlops.registry.refs import all_versions, look_up_model, version_numbers
 from mlops.settings.actor import current_actor
 from mlops.settings.repository import repository_of
-from mlops.spec.deployment import DeploymentSpec, from_dict, to_dict
+from mlops.spec.deployment import DeploymentSpec, from_dict, models_digest, to_dict
 from mlops.spec.place import Place, place_from_dict, place_to_dict
 from mlops.spec.short_repr import short_repr
 
@@ -243,6 +243,8 @@ class Ledger:
             "mlops.job": self.actor.job[:_MAX_TAG],
             "mlops.place": self.place,
             "mlops.repository": repository_of(self._settings.project_dir)[:_MAX_TAG],
+            "mlops.target": intent.target,
+            "mlops.models": models_digest(intent.spec),
             "mlops.reason": intent.reason[:_MAX_TAG],
         }
         with mlflow_errors(self._settings):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from mlops.settings.secrets import without_credentials
@@ -49,6 +51,7 @@ def _git(folder: Path, *words: str) -> str:
         done = subprocess.run(
             ["git", *words],  # noqa: S607 - as the user's shell finds it
             cwd=folder,
+            env=_trusting(os.environ),
             capture_output=True,
             text=True,
             errors="replace",
@@ -59,3 +62,21 @@ def _git(folder: Path, *words: str) -> str:
         # Without git it is in no checkout that could be recognised.
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _trusting(environ: Mapping[str, str]) -> dict[str, str]:
+    """Let git read a checkout of another user, as a volume of a container often is.
+
+    What is asked here runs nothing that the checkout's own settings name.
+
+    >>> _trusting({})
+    {'GIT_CONFIG_COUNT': '1', 'GIT_CONFIG_KEY_0': 'safe.directory', 'GIT_CONFIG_VALUE_0': '*'}
+    """
+    given = environ.get("GIT_CONFIG_COUNT", "")
+    n = int(given) if given.isdecimal() else 0
+    return {
+        **environ,
+        "GIT_CONFIG_COUNT": str(n + 1),
+        f"GIT_CONFIG_KEY_{n}": "safe.directory",
+        f"GIT_CONFIG_VALUE_{n}": "*",
+    }

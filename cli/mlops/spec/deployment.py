@@ -359,6 +359,15 @@ def unique_names(names: Sequence[str]) -> list[str]:
     return seen
 
 
+def models_digest(spec: DeploymentSpec) -> str:
+    """Return what tells the models of a revision from those of another one of its number.
+
+    It stays the same in later releases, whatever else a spec has then.
+    """
+    models = [[each.name, each.model.source, each.model.digest] for each in spec.arms]
+    return hashlib.sha256(json.dumps(models).encode()).hexdigest()
+
+
 def to_dict(spec: DeploymentSpec) -> dict[str, Any]:
     """Write a spec as plain JSON data."""
     return {"schema_version": SCHEMA_VERSION, **asdict(spec)}
