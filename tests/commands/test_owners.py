@@ -179,9 +179,9 @@ def test_each_checkout_of_a_repository_may_deploy(ledger: str, tmp_path: Path) -
 
 
 def test_manifests_are_rendered_from_any_folder(first: Shop, second: Shop) -> None:
-    words = ("deploy", "--target", "kubernetes", "--model", "./model", "--image", "shop/credit:1")
+    words = ("deploy", "--target", "seldon", "--model", "s3://bucket/m", "--name", "credit")
     said = second.ok(*words, "--render", "-")
-    assert "kind: Deployment" in said.out
+    assert "kind: SeldonDeployment" in said.out
     assert "a name has one place" not in said.err
 
 
