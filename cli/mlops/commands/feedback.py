@@ -13,6 +13,7 @@ from mlops.commands import completion
 from mlops.commands.arguments import Name, Remote, takes_remote
 from mlops.commands.output import Json, next_steps, note, plain, show
 from mlops.errors import InvalidInputError, MlopsError, UsageError
+from mlops.rewards.kinds import reads_as_number
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -175,7 +176,7 @@ def _check_one(which: str, reward: str, truth: str, row: int | None) -> None:
         raise UsageError(
             "How good was the answer to this request?", hint="`--truth VALUE` or `--reward NUMBER`"
         )
-    if not which and (truth or row is not None or _is_number(reward)):
+    if not which and (truth or row is not None or reads_as_number(reward)):
         raise UsageError(
             "Which request is this about?", hint="`--request-id` as the prediction gave it"
         )
@@ -185,14 +186,6 @@ def _warn(text: str) -> None:
     from rich.markup import escape
 
     note(f"[yellow]note:[/] {escape(text)}")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 @dataclass(slots=True)
@@ -290,7 +283,7 @@ def _send_saved(
             "Seldon v1 takes one reward for the whole request, not for a row of it.",
             hint="`--truth '[5, 6]'` has the truth of every row.",
         )
-    named = reward if reward and not _is_number(reward) else None
+    named = reward if reward and not reads_as_number(reward) else None
     counts = send_saved_outcome(
         load_settings(flags={"feedback.reward": named}),
         remote,
@@ -369,7 +362,7 @@ def _end(counts: Mapping[str, int]) -> None:
 def _number(text: str) -> float | None:
     if not text:
         return None
-    if not _is_number(text) or not math.isfinite(float(text)):
+    if not reads_as_number(text) or not math.isfinite(float(text)):
         raise UsageError(
             f"`--reward {text}` is not a finite number.",
             hint="A reward is a number, higher is better.",

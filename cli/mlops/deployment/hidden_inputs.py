@@ -40,7 +40,8 @@ def describe_hidden(names: list[str]) -> str:
     listed = ", ".join(f"`{name}`" for name in names[:_MOST_NAMED])
     more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
     return (
-        f"The models take {listed}{more}, and `[journal] hash` or `drop` hides that. So of these "
+        f"The models take {listed}{more}, and `[journal] hash` or `drop` hides "
+        f"{'it' if len(names) == 1 else 'them'}. So of these "
         "requests there is no `mlops explain`, no `mlops audit replay`, no `mlops evaluate MODEL`, "
         "and no paired comparison; drift does not compare what is hidden, and `mlops monitor "
         "outliers` needs models trained with that setting. To have all of it, leave such columns "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlops.rewards.base import NO_TERMS, Answer, AnswerKind, Reward, Terms, Value
-from mlops.rewards.kinds import is_single
+from mlops.rewards.kinds import is_single, reads_as_number
 from mlops.rewards.probabilities import probabilities
 from mlops.rewards.table import REWARDS, reward_called
 
@@ -78,7 +78,11 @@ def fitting_reward(prediction: Answer, truth: Value, terms: Terms = NO_TERMS) ->
     """
     if kind_of_answer(prediction) == "probabilities" and is_single(truth):
         return default_reward("probabilities")
-    if isinstance(truth, str) and kind_of_answer(prediction) == "number" and not _is_number(truth):
+    if (
+        isinstance(truth, str)
+        and kind_of_answer(prediction) == "number"
+        and not reads_as_number(truth)
+    ):
         # `12,5` or a date: `exact` has a reward, and that is 0 whatever is answered.
         return ""
     names: list[str] = [default_reward(kind_of_answer(prediction)), *list(REWARDS)]
@@ -90,14 +94,6 @@ def fitting_reward(prediction: Answer, truth: Value, terms: Terms = NO_TERMS) ->
             continue
         return name
     return ""
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def no_reward(reason: str, instead: str) -> str:

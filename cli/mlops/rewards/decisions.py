@@ -198,6 +198,7 @@ def _cheapest(found: Sequence[tuple[Value, float]], terms: Terms) -> Value:
             lacking = [t for t, cost, q in zip(names, column, chances, strict=True)
                        if q and cost is None]  # fmt: skip
             if lacking and p:
+                # This raises: it says which of the two the matrix does not name.
                 cost_of(lacking[0], name, terms.costs)
             if lacking:
                 continue

@@ -113,6 +113,19 @@ def is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def reads_as_number(text: str) -> bool:
+    """Whether a text is a number as Python writes one; infinity and NaN are such, too.
+
+    >>> reads_as_number("-1e3"), reads_as_number("nan"), reads_as_number("12,50")
+    (True, True, False)
+    """
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def same(one: Value, other: Value) -> bool:
     """Whether two values are one label: a number or a boolean equals its text.
 

@@ -1,4 +1,4 @@
-"""Which repository a folder is of, whatever it is checked out as."""
+"""Which git repository a folder is a checkout of."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ The bounds. Means of those who answer compare all requests only if the silent on
     Lee (RES 76, 2009): responses of the arm that gets more of them are trimmed at the top, or the
         bottom, until the rates agree; bounds for those who respond in either arm. Assumes that the
         arm moves every unit's response in one direction, and a randomised draw. Weighted: the
-        trimmed share is one of weight (Semenova, arXiv 2008.13720, with known propensities).
+        trimmed share is one of weight (Semenova, arXiv 2008.12720, with known propensities).
     Robust interval: the verdict's interval, moved outwards by what Lee's bounds leave open. The
         test takes some dozen silent requests to speak, an effect made by them may need fewer:
         a verdict stands only if it stands so.

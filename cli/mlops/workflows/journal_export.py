@@ -18,6 +18,7 @@ from mlops.deployment.journals import open_journal
 from mlops.deployment.runtime_files import pick_name, places, read_server_state
 from mlops.errors import InvalidInputError, UsageError
 from mlops.monitoring.export import Table, export_table
+from mlops.rewards.kinds import reads_as_number
 from mlops.settings import Settings
 from mlops.settings.private import private_opener
 from mlops.workflows.evidence import unanswered
@@ -136,18 +137,10 @@ def _write_csv(table: Table, stream: IO[bytes], on_progress: Callable[[int, int]
 def _cell(value: object) -> Any:  # noqa: ANN401 - a JSON value or a time
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str) and value[:1] in _FORMULA and not _is_number(value):
+    if isinstance(value, str) and value[:1] in _FORMULA and not reads_as_number(value):
         # Values that callers send must not run as formulas in a spreadsheet.
         return f"'{value}"
     return _iso(value)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _write_json(table: Table, stream: IO[bytes], on_progress: Callable[[int, int], None]) -> None:

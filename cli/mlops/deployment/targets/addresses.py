@@ -19,6 +19,7 @@ from mlops.spec.deployment import DeploymentSpec
 
 #: What to do about an address that is the pod itself.
 IN_THE_CLUSTER = "Use the address that it has in the cluster."
+_SIDECAR = f"{IN_THE_CLUSTER} It works only if a sidecar listens there."
 _STORES = ("s3", "gs")
 
 
@@ -68,6 +69,3 @@ def notes(spec: DeploymentSpec, options: RenderOptions, *, bundled: bool) -> Ite
         for address in filter(is_loopback, called):
             what = f"The sink `{sink['name']}`"
             yield f"{pod_itself(what, address)}. {_SIDECAR}"
-
-
-_SIDECAR = f"{IN_THE_CLUSTER} It works only if a sidecar listens there."
